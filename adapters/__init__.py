@@ -1,0 +1,1 @@
+"""How the domain meets databases, callers and the command line."""

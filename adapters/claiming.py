@@ -1,0 +1,286 @@
+"""Claiming work, resuming it with a grant, and sweeping what has come due."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from leasehold.adapters.commands import Commands, load_existing
+from leasehold.adapters.due import (
+    DUE_IN_A_CLAIM,
+    Due,
+    DueCounts,
+    find_due,
+    record_due,
+)
+from leasehold.adapters.recording import Loaded, load, record
+from leasehold.adapters.store import ReadSession, WriteSession
+from leasehold.domain import executions, limits, transitions
+from leasehold.domain.attempts import AttemptLeaseReclaimed, AttemptStarted
+from leasehold.domain.events import DomainEvent
+from leasehold.domain.grants import RecordedGrant, ResumeGrant, check_grant
+from leasehold.domain.handles import Handle, HandleKind, Lease, encode_lease
+from leasehold.domain.states import LeaseCause, LifecyclePhase
+from leasehold.domain.transitions import NewLease
+
+LEASE_TTL_MS_DEFAULT = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """Count what a sweep recorded.
+
+    Attributes:
+        leases_expired: Leases that had run out.
+        delays_due: Delayed executions that may be claimed now.
+        deadlines_passed: Executions that ended as expired.
+    """
+
+    leases_expired: int
+    delays_due: int
+    deadlines_passed: int
+
+
+class ClaimCommands(Commands):
+    """The operations by which a worker comes to a lease."""
+
+    def claim(
+        self,
+        lane_id: str = "default",
+        *,
+        capabilities: Iterable[str] = (),
+        worker_id: str,
+        worker_instance_id: str | None = None,
+        lease_ttl_ms: int = LEASE_TTL_MS_DEFAULT,
+    ) -> Handle | None:
+        """Take the best execution of a lane that this worker satisfies.
+
+        The best is the one of the highest priority, of those the oldest, of those
+        the one with the lowest id. What has come due in the lane is recorded first,
+        at most 100 of each kind.
+
+        Args:
+            lane_id: The lane.
+            capabilities: What the worker offers.
+            worker_id: Who claims, 1 to 128 bytes.
+            worker_instance_id: Which process of that worker, 1 to 128 bytes.
+            lease_ttl_ms: 1 … 86,400,000; how long the lease runs without renewal.
+
+        Returns:
+            A handle, RECLAIMED where a lost lease was taken over and FRESH
+            otherwise; None where there is nothing to take.
+
+        Raises:
+            InvalidInputError: An argument breaks its rule.
+            StoreError: The store could not do it.
+        """
+        limits.name("lane_id", lane_id)
+        offered = frozenset(limits.capabilities("capabilities", capabilities))
+        lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
+        with self._store.write() as session:
+            clock_at_ms = session.now_ms()
+            due = find_due(
+                session, lane_id, now_ms=clock_at_ms, most=DUE_IN_A_CLAIM
+            )
+            for kind, execution_id, _ in due:
+                record_due(
+                    session,
+                    Due(kind),
+                    execution_id,
+                    clock_at_ms=clock_at_ms,
+                    cause=LeaseCause.CLAIM,
+                    counts=DueCounts(),
+                )
+            while (
+                execution_id := _best(session, lane_id, offered, now_ms=clock_at_ms)
+            ) is not None:
+                handle = self._take(session, execution_id, lease, clock_at_ms)
+                if handle is not None:
+                    return handle
+        return None
+
+    def _new_lease(
+        self, worker_id: str, worker_instance_id: str | None, lease_ttl_ms: int
+    ) -> NewLease:
+        most = limits.WORKER_BYTES_MAX
+        limits.name("worker_id", worker_id, bytes_max=most)
+        if worker_instance_id is not None:
+            limits.name("worker_instance_id", worker_instance_id, bytes_max=most)
+        limits.integer(
+            "lease_ttl_ms", lease_ttl_ms, least=1, most=limits.LEASE_TTL_MS_MAX
+        )
+        return NewLease(
+            lease_id=self._draws.lease_id(),
+            lease_ttl_ms=lease_ttl_ms,
+            worker_id=worker_id,
+            worker_instance_id=worker_instance_id,
+        )
+
+    def _take(
+        self,
+        session: WriteSession,
+        execution_id: UUID,
+        lease: NewLease,
+        clock_at_ms: int,
+    ) -> Handle | None:
+        """Start an attempt; None where the execution ended instead."""
+        loaded = load_existing(session, execution_id)
+        now_ms = loaded.now_ms(clock_at_ms)
+        kind = HandleKind.FRESH
+        if executions.is_past_deadline(loaded.execution, now_ms=now_ms):
+            events = transitions.pass_deadline(
+                loaded.execution, loaded.attempt, now_ms=now_ms
+            )
+        elif loaded.execution.lifecycle_phase is LifecyclePhase.RUNNABLE:
+            events = transitions.claim(
+                loaded.execution, loaded.attempt, lease, now_ms=now_ms
+            )
+        else:
+            kind = HandleKind.RECLAIMED
+            events = _take_over(loaded, lease, now_ms=now_ms)
+        record(session, loaded, events, clock_at_ms=clock_at_ms)
+        started = events[-1]
+        if not isinstance(started, AttemptStarted):
+            return None
+        return self._handle(kind, started)
+
+    def _handle(
+        self, kind: HandleKind, lease: AttemptStarted | AttemptLeaseReclaimed
+    ) -> Handle:
+        opaque = encode_lease(
+            Lease(
+                execution_id=lease.execution_id,
+                attempt_index=lease.attempt_index,
+                lease_epoch=lease.lease_epoch,
+                lease_id=lease.lease_id,
+                expires_at_ms=lease.lease_expires_at_ms,
+            )
+        )
+        return Handle(self._store.backend, kind, opaque)
+
+    def claim_from_resume_grant(
+        self,
+        grant: ResumeGrant,
+        *,
+        worker_id: str,
+        worker_instance_id: str | None = None,
+        lease_ttl_ms: int = LEASE_TTL_MS_DEFAULT,
+    ) -> Handle | None:
+        """Go on with the attempt that a grant is for, under the next epoch.
+
+        Args:
+            grant: As issued, or read by `ResumeGrant.parse`.
+            worker_id: The worker that the grant was issued for.
+            worker_instance_id: Which process of that worker, 1 to 128 bytes.
+            lease_ttl_ms: 1 … 86,400,000.
+
+        Returns:
+            A handle of kind RESUMED; None where the current lease still stands, and
+            the grant can be used later.
+
+        Raises:
+            InvalidInputError: An argument breaks its rule.
+            InvalidGrantError: The grant is unknown, used, run out or another
+                worker's.
+            ExecutionNotActiveError: There is no attempt to go on with.
+            StoreError: The store could not do it.
+        """
+        if not isinstance(grant, ResumeGrant):
+            rule = "a ResumeGrant (text is read by ResumeGrant.parse)"
+            raise limits.refuse("grant", grant, rule)
+        lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
+        with self._store.write() as session:
+            clock_at_ms = session.now_ms()
+            loaded = load(session, grant.execution_id)
+            now_ms = clock_at_ms if loaded is None else loaded.now_ms(clock_at_ms)
+            recorded = _recorded_grant(session, grant)
+            check_grant(grant, recorded, worker_id=worker_id, now_ms=now_ms)
+            if loaded is None:
+                loaded = load_existing(session, grant.execution_id)
+            executions.check_active(loaded.execution)
+            if loaded.attempt is None:
+                return None
+            resumed = transitions.resume(
+                loaded.attempt, lease, grant_id=grant.grant_id, now_ms=now_ms
+            )
+            if resumed is None:
+                return None
+            record(session, loaded, (resumed,), clock_at_ms=clock_at_ms)
+            return self._handle(HandleKind.RESUMED, resumed)
+
+    def sweep(self, limit: int = 1000) -> SweepReport:
+        """Record what has come due in all lanes, longest due first.
+
+        A claim records what is due in its own lane; a sweep is for lanes that nobody
+        claims from, and for dashboards that should not wait for the next claim.
+
+        Args:
+            limit: 1 … 1,000,000; at most so many of each kind.
+
+        Raises:
+            InvalidInputError: The limit is out of bounds.
+            StoreError: The store could not do it.
+        """
+        limits.page(limit)
+        counts = DueCounts()
+        with self._store.write() as session:
+            clock_at_ms = session.now_ms()
+            due = [
+                row
+                for (lane_id,) in session.fetch_all("lanes")
+                for row in find_due(session, lane_id, now_ms=clock_at_ms, most=limit)
+            ]
+            for kind in Due:
+                of_kind = sorted((row for row in due if row[0] == kind), key=_longest)
+                for _, execution_id, _ in of_kind[:limit]:
+                    record_due(
+                        session,
+                        kind,
+                        execution_id,
+                        clock_at_ms=clock_at_ms,
+                        cause=LeaseCause.SWEEP,
+                        counts=counts,
+                    )
+        return SweepReport(counts.leases, counts.delays, counts.deadlines)
+
+
+def _longest(row: Collection[object]) -> tuple[object, object]:
+    _, execution_id, due_at_ms = row
+    return due_at_ms, execution_id
+
+
+def _best(
+    session: ReadSession, lane_id: str, offered: frozenset[str], *, now_ms: int
+) -> UUID | None:
+    """Return the id of the best claimable execution that the worker satisfies."""
+    candidates = [
+        (-priority, created_at_ms, execution_id)
+        for required, priority, created_at_ms, execution_id in session.fetch_all(
+            "candidates", lane_id=lane_id, now_ms=now_ms
+        )
+        if not required or executions.satisfies(offered, required.split(","))
+    ]
+    return UUID(min(candidates)[2]) if candidates else None
+
+
+def _take_over(
+    loaded: Loaded, lease: NewLease, *, now_ms: int
+) -> tuple[DomainEvent, ...]:
+    if loaded.attempt is None:
+        message = f"{loaded.execution.execution_id} is active without an attempt"
+        raise ValueError(message)
+    return transitions.take_over(
+        loaded.execution, loaded.attempt, lease, now_ms=now_ms
+    )
+
+
+def _recorded_grant(session: ReadSession, grant: ResumeGrant) -> RecordedGrant | None:
+    row = session.fetch_one("grant_by_id", grant_id=str(grant.grant_id))
+    if row is None:
+        return None
+    return RecordedGrant(
+        grant_id=UUID(row[0]),
+        execution_id=UUID(row[1]),
+        worker_id=row[2],
+        expires_at_ms=row[3],
+        used_at_ms=row[4],
+    )

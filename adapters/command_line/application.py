@@ -1,0 +1,107 @@
+"""Put the commands together, and turn their errors into a line and a status."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any, Final
+
+import typer
+
+import leasehold
+from leasehold.adapters.command_line import (
+    demonstrating,
+    diagnosing,
+    histories,
+    listing,
+    operating,
+    output,
+)
+
+WRONG_CALL: Final = 2
+_INTERRUPTED: Final = 130
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "demo": demonstrating.demo,
+    "list": listing.list_executions,
+    "show": listing.show,
+    "history": histories.history,
+    "frames": histories.frames,
+    "sweep": operating.sweep,
+    "cancel": operating.cancel,
+    "revoke": operating.revoke,
+    "reopen": operating.reopen,
+    "doctor": diagnosing.doctor,
+}
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        output.print_line(f"leasehold {version('leasehold')}")
+        raise typer.Exit
+
+
+def _leasehold(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda value: _print_version(value=value),
+            is_eager=True,
+            help="Show the version.",
+        ),
+    ] = False,
+) -> None:
+    """Look into a ledger of durable executions, and act on it.
+
+    Exit status: 0 fine, 1 the check found something, 2 the call was wrong.
+    """
+
+
+def build() -> typer.Typer:
+    """Make the application with all its commands."""
+    application = typer.Typer(
+        name="leasehold",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    application.callback()(_leasehold)
+    for name, function in COMMANDS.items():
+        application.command(name)(function)
+    return application
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status.
+
+    0: fine. 1: the check found something. 2: the call was wrong, and one line on
+    standard error says how.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # A terminal that cannot show a character is no reason to fail.
+            reconfigure(errors="backslashreplace")
+    try:
+        build()(args=list(arguments), prog_name="leasehold")
+        sys.stdout.flush()
+    except leasehold.LeaseholdError as error:
+        return _refused(f"{error}")
+    except BrokenPipeError:
+        # The reader went away, as `head` does. Nothing may be written any more,
+        # not even by the interpreter at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    return 0
+
+
+def _refused(message: str) -> int:
+    line = output.escaped(message.replace("\n", " "))
+    sys.stderr.write(f"leasehold: {line}\n")
+    return WRONG_CALL

@@ -1,0 +1,182 @@
+"""Show what happened: the events of an execution, and the frames of an attempt."""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+import leasehold
+from leasehold.adapters.command_line import options, output
+
+_PAGE: Final = 1000
+_BLOCK_MS: Final = 500
+_ENVELOPE: Final = frozenset({"execution_id", "occurred_at_ms"})
+
+
+def history(
+    *,
+    execution: options.ExecutionArgument,
+    after: Annotated[
+        int,
+        typer.Option("--after", metavar="POSITION", help="Go on after it.", min=0),
+    ] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", help="At most so many.", min=1, max=1_000_000),
+    ] = None,
+    store: options.StoreOption = options.DEFAULT_STORE,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Show every event of an execution, in the order of the log.
+
+    With --json: one JSON document a line.
+    """
+    with options.open_to_read(store) as ledger:
+        row = options.find_execution(ledger, execution)
+        recorded = ledger.read.history(row.execution_id, after=after, limit=limit)
+        if as_json:
+            for record in recorded:
+                output.print_json(record)
+            return
+        output.print_table(
+            ("position", "at", "stream", "version", "topic", "what"),
+            [
+                (
+                    record.position,
+                    output.time_text(record.recorded_at_ms),
+                    _stream_text(record.stream_id),
+                    record.version,
+                    record.topic,
+                    _event_text(record),
+                )
+                for record in recorded
+            ],
+        )
+
+
+def _stream_text(stream_id: str) -> str:
+    # Every stream begins with the execution's id, which the reader just typed.
+    return "/" + stream_id.partition("/")[2]
+
+
+def _event_text(record: leasehold.RecordedEvent) -> output.Whole:
+    return output.Whole(
+        " ".join(
+            f"{name}={output.cell_text(value)}"
+            for name, value in output.columns_of(record.event).items()
+            if name not in _ENVELOPE and value not in (None, (), {})
+        )
+    )
+
+
+def frames(
+    *,
+    execution: options.ExecutionArgument,
+    attempt: Annotated[
+        int | None,
+        typer.Option("--attempt", metavar="N", help="This one.", min=0),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the work ends.")
+    ] = False,
+    store: options.StoreOption = options.DEFAULT_STORE,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Show the frames of an attempt, the latest unless told which.
+
+    --follow without --attempt goes on to the attempts after it, until the execution
+    ends. With --json: one JSON document a line.
+    """
+    with options.open_to_read(store) as ledger:
+        row = options.find_execution(ledger, execution)
+        index = _attempt_to_show(ledger, row, attempt, follow=follow)
+        if index is None:
+            output.note("no attempt has started")
+            return
+        if follow:
+            rows = _follow(ledger, row.execution_id, index, only=attempt is not None)
+        else:
+            rows = _stored(ledger, row.execution_id, index)
+        for frame in rows:
+            _print_frame(frame, as_json=as_json)
+
+
+def _attempt_to_show(
+    ledger: leasehold.Ledger,
+    row: leasehold.ExecutionRow,
+    wanted: int | None,
+    *,
+    follow: bool,
+) -> int | None:
+    attempts = ledger.read.attempts(row.execution_id)
+    if wanted is None:
+        if attempts:
+            return attempts[-1].attempt_index
+        return 0 if follow else None
+    if any(attempt.attempt_index == wanted for attempt in attempts):
+        return wanted
+    known = ", ".join(str(attempt.attempt_index) for attempt in attempts) or "none yet"
+    message = f"execution {row.execution_id} has no attempt {wanted}; it has {known}"
+    raise leasehold.NotFoundError(message)
+
+
+def _stored(
+    ledger: leasehold.Ledger, execution_id: UUID, index: int, after: str | None = None
+) -> Iterator[leasehold.FrameRow]:
+    while True:
+        page = ledger.read.frames(execution_id, index, after=after, limit=_PAGE)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].stream_id
+
+
+def _follow(
+    ledger: leasehold.Ledger, execution_id: UUID, index: int, *, only: bool
+) -> Iterator[leasehold.FrameRow]:
+    after: str | None = None
+    while True:
+        # Whether it has ended is read before the frames: after an end comes none.
+        attempt = ledger.read.attempt(execution_id, index)
+        over = _is_over(ledger, execution_id, index)
+        if attempt is None:
+            if over:
+                return
+            time.sleep(_BLOCK_MS / 1000)
+            continue
+        if attempt.outcome is None and not over:
+            page = ledger.read.tail_frames(execution_id, index, after, _BLOCK_MS)
+            yield from page
+            after = page[-1].stream_id if page else after
+            continue
+        yield from _stored(ledger, execution_id, index, after)
+        if only or over:
+            return
+        index, after = index + 1, None
+
+
+def _is_over(ledger: leasehold.Ledger, execution_id: UUID, index: int) -> bool:
+    """Say whether no attempt can follow this one unless an operator reopens."""
+    row = ledger.read.execution(execution_id)
+    if row is None or row.lifecycle_phase is not leasehold.LifecyclePhase.TERMINAL:
+        return row is None
+    return row.attempt_index <= index
+
+
+def _print_frame(frame: leasehold.FrameRow, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"stream_id": frame.stream_id, **output.columns_of(frame)})
+    else:
+        payload = frame.payload
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            text = f"{len(payload)} bytes: 0x{payload[:32].hex()}"
+        at = output.time_text(frame.ts_ms)
+        lines = text.removesuffix("\n").split("\n")
+        for line in lines:
+            output.print_line(f"{at}  {frame.frame_type}  {line}")
+    sys.stdout.flush()

@@ -1,0 +1,221 @@
+"""Show what the tables hold: the executions, and one of them whole."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+import leasehold
+from leasehold.adapters.command_line import options, output
+
+_PAGE: int = 1000
+_LIST_COLUMNS = (
+    "execution_id",
+    "namespace",
+    "lane_id",
+    "public_state",
+    "attempt",
+    "priority",
+    "reclaims",
+    "created_at",
+)
+
+
+def list_executions(  # noqa: PLR0913 - one for each option
+    *,
+    lane: Annotated[
+        str | None, typer.Option("--lane", help="Only those of this lane.")
+    ] = None,
+    state: Annotated[
+        leasehold.PublicState | None,
+        typer.Option("--state", help="Only those in this public state."),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", help="Only those of this namespace.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", help="At most so many.", min=1, max=1_000_000)
+    ] = 100,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="ID", help="Go on after this execution."),
+    ] = None,
+    store: options.StoreOption = options.DEFAULT_STORE,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List the executions, in the order of their ids."""
+    after_id = None if after is None else options.parse_execution_id(after)
+    with options.open_to_read(store) as ledger:
+        rows = ledger.read.executions(
+            lane_id=lane,
+            public_state=state,
+            namespace=namespace,
+            limit=limit,
+            after=after_id,
+        )
+    if as_json:
+        output.print_json(rows)
+        return
+    print_executions(rows)
+    if len(rows) == limit:
+        output.note(f"{limit} shown; for more: --after {rows[-1].execution_id}")
+
+
+def print_executions(rows: Iterable[leasehold.ExecutionRow]) -> None:
+    """Print a table of executions."""
+    rows = list(rows)
+    output.print_table(
+        _LIST_COLUMNS,
+        [
+            (
+                row.execution_id,
+                row.namespace,
+                row.lane_id,
+                row.public_state,
+                row.attempt_index,
+                row.priority,
+                row.lease_reclaim_count,
+                output.time_text(row.created_at_ms),
+            )
+            for row in rows
+        ],
+        styles=[output.STATE_STYLES.get(row.public_state) for row in rows],
+    )
+
+
+def show(
+    *,
+    execution: options.ExecutionArgument,
+    store: options.StoreOption = options.DEFAULT_STORE,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Show one execution: its row, its attempts, its leases, its summaries."""
+    with options.open_to_read(store) as ledger:
+        row = options.find_execution(ledger, execution)
+        attempts = ledger.read.attempts(row.execution_id)
+        lease_events = read_lease_events(ledger, row.execution_id)
+        summaries = [
+            summary
+            for attempt in attempts
+            if (summary := ledger.read.summary(row.execution_id, attempt.attempt_index))
+        ]
+    if as_json:
+        output.print_json(
+            {
+                "execution": row,
+                "attempts": attempts,
+                "lease_events": lease_events,
+                "summaries": summaries,
+            }
+        )
+        return
+    _print_execution(row)
+    _print_attempts(attempts)
+    _print_lease_events(lease_events)
+    for summary in summaries:
+        output.print_line(
+            f"summary of attempt {summary.attempt_index}, version {summary.version}",
+            style="bold",
+        )
+        output.print_line(f"  {summary.document_json}")
+
+
+def read_lease_events(
+    ledger: leasehold.Ledger, execution_id: UUID
+) -> list[leasehold.LeaseEventRow]:
+    """Read every lease event of an execution, page by page."""
+    rows: list[leasehold.LeaseEventRow] = []
+    while True:
+        page = ledger.read.lease_events(
+            execution_id=execution_id,
+            after=rows[-1].event_id if rows else None,
+            limit=_PAGE,
+        )
+        rows.extend(page)
+        if len(page) < _PAGE:
+            return rows
+
+
+def _print_execution(row: leasehold.ExecutionRow) -> None:
+    shown: dict[str, object] = {}
+    for name, value in output.columns_of(row).items():
+        if name == "execution_id" or value is None or value == {}:
+            continue
+        if name.endswith("_at_ms") and isinstance(value, int):
+            shown[name.removesuffix("_ms")] = output.time_text(value)
+        elif isinstance(value, dict):
+            shown |= {f"{name}.{key}": item for key, item in value.items()}
+        elif isinstance(value, bytes):
+            shown[name] = value
+            shown[f"{name}_size"] = output.size_text(len(value))
+        else:
+            shown[name] = value
+    output.print_fields(shown, title=f"execution {row.execution_id}")
+
+
+def _print_attempts(attempts: Iterable[leasehold.AttemptRow]) -> None:
+    output.print_table(
+        ("attempt", "worker", "epoch", "outcome", "started_at", "ended_at", "failure"),
+        [
+            (
+                row.attempt_index,
+                row.worker_id,
+                row.lease_epoch,
+                row.outcome,
+                output.time_text(row.started_at_ms),
+                output.time_text(row.terminal_at_ms),
+                row.failure_message,
+            )
+            for row in attempts
+        ],
+        title="attempts",
+    )
+
+
+@dataclass
+class _Run:
+    """Lease events that say the same, shown as one line."""
+
+    first: leasehold.LeaseEventRow
+    last: leasehold.LeaseEventRow
+    count: int = 1
+
+
+def renewals_joined(
+    rows: Iterable[leasehold.LeaseEventRow],
+) -> list[tuple[leasehold.LeaseEventRow, int]]:
+    """Join renewals that follow each other: the last of each run, and how many."""
+    runs: list[_Run] = []
+    for row in rows:
+        before = runs[-1].last if runs else None
+        if (
+            before is not None
+            and row.event_type is leasehold.LeaseEventType.RENEWED
+            and before.event_type is leasehold.LeaseEventType.RENEWED
+            and before.lease_id == row.lease_id
+        ):
+            runs[-1].last = row
+            runs[-1].count += 1
+        else:
+            runs.append(_Run(row, row))
+    return [(run.last, run.count) for run in runs]
+
+
+def _print_lease_events(rows: Iterable[leasehold.LeaseEventRow]) -> None:
+    output.print_table(
+        ("at", "epoch", "event", "cause", "by", "until"),
+        [
+            (
+                output.time_text(row.occurred_at_ms),
+                row.lease_epoch,
+                row.event_type if count == 1 else f"{row.event_type} ×{count}",
+                row.cause,
+                row.actor or row.worker_id,
+                output.time_text(row.expires_at_ms),
+            )
+            for row, count in renewals_joined(rows)
+        ],
+        title="leases",
+    )

@@ -1,0 +1,223 @@
+"""Show what is stored: tables on a terminal, plain columns in a pipe, or JSON.
+
+Text in a ledger was written by workers and may hold anything. It reaches a terminal
+with every control character escaped, and never as rich markup.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PREVIEW_CHARACTERS_MAX: Final = 60
+_ABSENT: Final = "-"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Whole(str):
+    """A text that is shown whole, and that is escaped already."""
+
+    __slots__ = ()
+
+
+STATE_STYLES: Final[Mapping[str, str]] = {
+    "pending": "cyan",
+    "delayed": "blue",
+    "running": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "expired": "magenta",
+}
+
+
+def console() -> Console:
+    """Make a console over the standard output of this moment."""
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def escaped(text: str) -> str:
+    """Return the text with every character that is not printable escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in text
+    )
+
+
+def time_text(at_ms: int | None) -> str:
+    """Write a time as ISO 8601 in UTC, to the millisecond."""
+    if at_ms is None:
+        return _ABSENT
+    try:
+        moment = _EPOCH + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return f"{at_ms} ms"
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def size_text(size_bytes: int) -> str:
+    """Write a size in the largest unit that leaves it above one."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:  # noqa: PLR2004 - the number that these units are made of
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def cell_text(value: object) -> str:
+    """Write one value for people: escaped, and cut where it would fill the screen."""
+    match value:
+        case None:
+            return _ABSENT
+        case bytes():
+            text = _bytes_text(value)
+        case str():
+            text = value
+        case _:
+            text = str(value)
+    return cut(escaped(text))
+
+
+def cut(text: str) -> str:
+    """Shorten a text to what fits beside others."""
+    if len(text) > _PREVIEW_CHARACTERS_MAX:
+        return text[: _PREVIEW_CHARACTERS_MAX - 1] + "…"
+    return text
+
+
+def _bytes_text(value: bytes) -> str:
+    # A character is at most four bytes: more than this is never shown.
+    head = value[: 4 * _PREVIEW_CHARACTERS_MAX + 4]
+    try:
+        return head.decode()
+    except UnicodeDecodeError:
+        if len(head) < len(value):
+            return head.decode(errors="replace")
+        return f"0x{head.hex()}"
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    styles: Sequence[str | None] | None = None,
+) -> None:
+    """Print rows under their column names.
+
+    Args:
+        columns: The names.
+        rows: As many values each; a `Whole` is not cut.
+        title: A heading.
+        styles: One style for each row, used on a terminal only.
+    """
+    target = console()
+    cells = [
+        [value if isinstance(value, Whole) else cell_text(value) for value in row]
+        for row in rows
+    ]
+    if not target.is_terminal:
+        if title is not None:
+            print_line(title)
+        _print_plain(columns, cells)
+        return
+    table = Table(
+        box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold"
+    )
+    for column in columns:
+        identifies = column.endswith("_id")
+        table.add_column(column, no_wrap=identifies, overflow="fold")
+    for index, row in enumerate(cells):
+        style = None if styles is None else styles[index]
+        table.add_row(*(Text(cell) for cell in row), style=style)
+    target.print(table)
+
+
+def _print_plain(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    widths = [
+        max(len(column), *(len(row[index]) for row in cells)) if cells else len(column)
+        for index, column in enumerate(columns)
+    ]
+    for row in (columns, *cells):
+        line = "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        )
+        print_line(line.rstrip())
+
+
+def print_fields(row: Mapping[str, object], *, title: str) -> None:
+    """Print one row as a list of names and values."""
+    width = max(len(name) for name in row)
+    print_line(title, style="bold")
+    for name, value in row.items():
+        print_line(f"  {name.ljust(width)}  {cell_text(value)}")
+
+
+def print_line(text: str, *, style: str | None = None) -> None:
+    """Print a line as it is, unwrapped, styled on a terminal only."""
+    target = console()
+    if style is not None and target.is_terminal:
+        target.print(Text(escaped(text), style=style), soft_wrap=True)
+        return
+    sys.stdout.write(escaped(text) + "\n")
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the output, on standard error."""
+    sys.stderr.write(escaped(text) + "\n")
+
+
+def print_json(document: object) -> None:
+    """Print a document as one line of JSON, with nothing in it but ASCII."""
+    text = json.dumps(plain(document), separators=(", ", ": "))
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
+    """Turn rows, ids, times and bytes into what JSON has.
+
+    Bytes become `{"encoding": "utf-8" | "base64", "data": …}`.
+    """
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str() | UUID():
+            return str(value)
+        case bytes():
+            return _plain_bytes(value)
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+    columns = value if isinstance(value, Mapping) else columns_of(value)
+    return {str(key): plain(item) for key, item in columns.items()}
+
+
+def _plain_bytes(value: bytes) -> dict[str, str]:
+    try:
+        return {"encoding": "utf-8", "data": value.decode()}
+    except UnicodeDecodeError:
+        return {"encoding": "base64", "data": base64.b64encode(value).decode("ascii")}
+
+
+def columns_of(row: object) -> dict[str, object]:
+    """Return the columns of a typed row, or the fields of an event, in their order."""
+    if is_dataclass(row) and not isinstance(row, type):
+        return {field.name: getattr(row, field.name) for field in fields(row)}
+    names = getattr(type(row), "model_fields", None)
+    if names is None:
+        message = f"{type(row).__name__} is not a row"
+        raise TypeError(message)
+    return {name: getattr(row, name) for name in names}

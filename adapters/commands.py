@@ -1,0 +1,73 @@
+"""What all groups of commands share: the store, and the draws that decisions need."""
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import uuid_utils.compat
+
+from leasehold.adapters.recording import Loaded, load
+from leasehold.adapters.store import ReadSession, Store
+from leasehold.domain import limits
+from leasehold.domain.errors import NotFoundError
+
+
+def _jitter() -> float:
+    return random.uniform(-1, 1)  # noqa: S311 - spreads retries, guards nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Where ids and jitter come from; replays and tests put their own in.
+
+    Attributes:
+        execution_id: UUIDv7, so that ids sort by their time.
+        lease_id: UUIDv4: nothing can be guessed from the one before.
+        grant_id: UUIDv4.
+        jitter: Evenly from [−1, 1].
+    """
+
+    execution_id: Callable[[], UUID] = uuid_utils.compat.uuid7
+    lease_id: Callable[[], UUID] = uuid.uuid4
+    grant_id: Callable[[], UUID] = uuid.uuid4
+    jitter: Callable[[], float] = field(default=_jitter)
+
+
+class Commands:
+    """A group of the ledger's operations on one store."""
+
+    def __init__(self, store: Store, draws: Draws | None = None) -> None:
+        """Work on a store."""
+        self._store = store
+        self._draws = draws or Draws()
+
+
+def load_existing(session: ReadSession, execution_id: UUID) -> Loaded:
+    """Load an execution that must be there.
+
+    Raises:
+        InvalidInputError: The id is not a UUID.
+        NotFoundError: The store has no such execution.
+    """
+    loaded = load(session, execution_id)
+    if loaded is None:
+        message = (
+            f"execution {execution_id} is not in this store; "
+            "it may have been created in another one"
+        )
+        raise NotFoundError(message)
+    return loaded
+
+
+def check_operator(execution_id: UUID, actor: str, reason: str | None = None) -> None:
+    """Check what every operation of a person takes.
+
+    Raises:
+        InvalidInputError: One of them breaks its rule.
+    """
+    limits.identifier("execution_id", execution_id)
+    limits.text("actor", actor, bytes_min=1, bytes_max=limits.KEY_BYTES_MAX)
+    if reason is not None:
+        limits.text("reason", reason, bytes_max=limits.TEXT_BYTES_MAX)

@@ -1,0 +1,53 @@
+"""The ledger: all its operations together, over one store."""
+
+from types import TracebackType
+from typing import Self
+
+from leasehold.adapters.claiming import ClaimCommands
+from leasehold.adapters.commands import Draws
+from leasehold.adapters.frame_calls import FrameCommands
+from leasehold.adapters.operator_calls import OperatorCommands
+from leasehold.adapters.reader import Reader
+from leasehold.adapters.store import Store
+from leasehold.adapters.submission import SubmissionCommands
+from leasehold.adapters.worker_calls import WorkerCommands
+
+
+class Ledger(
+    SubmissionCommands,
+    ClaimCommands,
+    WorkerCommands,
+    FrameCommands,
+    OperatorCommands,
+):
+    """The ledger of durable executions; open one with `leasehold.open`.
+
+    Each operation is one transaction that loads, decides, appends and projects. A
+    ledger may be used from many threads, and any number of processes may open the
+    same store. It is a context manager that closes itself.
+
+    Attributes:
+        read: What can be asked of the ledger.
+    """
+
+    def __init__(self, store: Store, draws: Draws | None = None) -> None:
+        """Work on a store that is open."""
+        super().__init__(store, draws)
+        self.read = Reader(store)
+
+    def close(self) -> None:
+        """Give the store's connections back; a second call does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        """Return the ledger itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the ledger."""
+        self.close()

@@ -1,0 +1,115 @@
+"""Opening a ledger: from a url to a store, its tables made or rebuilt."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from leasehold.adapters.ledger import Ledger
+from leasehold.adapters.rebuilding import rebuild_projections
+from leasehold.adapters.sqlite.connecting import Target
+from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
+from leasehold.domain.errors import InvalidInputError, StoreError
+
+URL_DEFAULT: Final = "sqlite:///leasehold.db"
+
+_SQLITE_MEMORY: Final = "sqlite://"
+_SQLITE_FILE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
+_FORMS: Final = (
+    "sqlite:///name.db, sqlite:////absolute/name.db, sqlite:// (in memory) "
+    "or postgresql://…"
+)
+
+
+def open_ledger(
+    url: str = URL_DEFAULT,
+    *,
+    clock: Callable[[], int] | None = None,
+    durability: str = "full",
+    read_only: bool = False,
+) -> Ledger:
+    """Open a ledger, making its store when there is none.
+
+    Args:
+        url: `sqlite:///name.db` (a file, relative), `sqlite:////abs/name.db`, or
+            `sqlite://` (private, in memory, gone when closed).
+        clock: Returns now in ms since the Unix epoch; the host's where none is given.
+        durability: `full`: a returned call survives power loss. `normal`: it
+            survives a crash of the process; the last commits may be lost at power
+            loss, never torn.
+        read_only: Never create, migrate or write.
+
+    Raises:
+        InvalidInputError: The url or the durability is none of these.
+        StoreError: The store cannot be opened, or was written by a later version of
+            leasehold (`schema_version`).
+    """
+    if clock is not None and not callable(clock):
+        message = "clock must be a callable that returns milliseconds as an int"
+        raise InvalidInputError(message)
+    target = _sqlite_target(url, durability, read_only=read_only)
+    store = SQLiteStore(target, clock)
+    try:
+        _prepare(store)
+    except BaseException:
+        store.close()
+        raise
+    return Ledger(store)
+
+
+def _prepare(store: SQLiteStore) -> None:
+    if not create_or_check(store):
+        return
+    if store.target.read_only:
+        message = (
+            f"the projections of {store.target.shown} are of an earlier version; open "
+            "it once without read_only, so that they are rebuilt from the events"
+        )
+        raise StoreError(message, code="schema_version")
+    rebuild_projections(store)
+
+
+def _sqlite_target(url: str, durability: str, *, read_only: bool) -> Target:
+    if durability not in ("full", "normal"):
+        message = f"durability must be 'full' or 'normal'; got {durability!r}"
+        raise InvalidInputError(message)
+    path = _sqlite_path(url)
+    if path is None and read_only:
+        message = "a store in memory begins empty: read_only=True makes no sense for it"
+        raise InvalidInputError(message)
+    if path is not None:
+        _check_path(path, read_only=read_only)
+    return Target(
+        path=path,
+        durability="full" if durability == "full" else "normal",
+        read_only=read_only,
+    )
+
+
+def _sqlite_path(url: str) -> Path | None:
+    if not isinstance(url, str):
+        kind = type(url).__name__
+        message = f"url must be text, one of {_FORMS}; got {kind}"
+        raise InvalidInputError(message)
+    if url.startswith(_POSTGRES):
+        message = "PostgreSQL is not supported by this version of leasehold yet"
+        raise StoreError(message)
+    if url == _SQLITE_MEMORY:
+        return None
+    name = url.removeprefix(_SQLITE_FILE)
+    if not url.startswith(_SQLITE_FILE) or not name or "\0" in name or "?" in name:
+        message = f"url must be one of {_FORMS}; got {url!r}"
+        raise InvalidInputError(message)
+    return Path(name).absolute()
+
+
+def _check_path(path: Path, *, read_only: bool) -> None:
+    if not path.parent.is_dir():
+        message = f"the directory {path.parent} of {path} is not there; make it first"
+        raise StoreError(message)
+    if path.is_dir():
+        message = f"{path} is a directory; name a file in it"
+        raise StoreError(message)
+    if read_only and not path.exists():
+        message = f"{path} is not there, and read_only=True does not create it"
+        raise StoreError(message)

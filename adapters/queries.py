@@ -1,0 +1,43 @@
+"""Reading the `.sql` files: one statement each, named by what it answers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def named_queries(package: str) -> Mapping[str, str]:
+    """Return the queries of a store's package, by name, without their comments."""
+    folder = files(package) / "queries"
+    return {
+        file.name.removesuffix(".sql"): _without_comments(file.read_text("utf-8"))
+        for file in folder.iterdir()
+        if file.name.endswith(".sql")
+    }
+
+
+@cache
+def schema_text(package: str, name: str) -> str:
+    """Return the text of a schema file of a store's package."""
+    return (files(package) / "schema" / f"{name}.sql").read_text("utf-8")
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+
+
+def statements(script: str, *, is_complete: Callable[[str], bool]) -> Iterator[str]:
+    """Split a schema script into its statements.
+
+    Args:
+        script: Several statements, with comment lines.
+        is_complete: Says of a text whether it ends a statement; the bodies of
+            triggers have semicolons of their own.
+    """
+    pending = ""
+    for line in _without_comments(script).splitlines(keepends=True):
+        pending += line
+        if line.rstrip().endswith(";") and is_complete(pending):
+            yield pending.strip()
+            pending = ""
+

@@ -1,0 +1,179 @@
+"""Connections to an SQLite database, and what their errors mean."""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote
+
+from eventsourcing.persistence import (
+    ConnectionPoolClosedError,
+    ConnectionUnavailableError,
+    PersistenceError,
+)
+from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
+
+from leasehold.domain.errors import StoreError
+
+Durability = Literal["full", "normal"]
+
+BUSY_TIMEOUT_S: Final = 30
+JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
+_STATEMENTS_CACHED: Final = 256
+_READERS_MAX: Final = 16
+_RETRY_PAUSE_S: Final = 0.01
+
+DRIVER_ERRORS: Final = (
+    sqlite3.Error,
+    PersistenceError,
+    ConnectionPoolClosedError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Say which database to connect to, and how.
+
+    Attributes:
+        path: The file; None for a private database in memory.
+    """
+
+    path: Path | None
+    durability: Durability
+    read_only: bool
+
+    @property
+    def database(self) -> str:
+        """The name that sqlite3 opens."""
+        if self.path is None:
+            return ":memory:"
+        mode = "ro" if self.read_only else "rwc"
+        return f"file:{quote(str(self.path))}?mode={mode}"
+
+    @property
+    def shown(self) -> str:
+        """The name that people are shown."""
+        return "the store in memory" if self.path is None else str(self.path)
+
+
+class Connection(SQLiteConnection):
+    """A pooled connection with its driver's own within reach."""
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        super().__init__(sqlite_conn=driver, max_age=None)
+        self.driver = driver
+
+
+def driver_of(connection: SQLiteConnection) -> sqlite3.Connection:
+    """Return the driver's own connection of a pooled one."""
+    if not isinstance(connection, Connection):
+        message = f"the pool gave out a {type(connection).__name__}"
+        raise TypeError(message)
+    return connection.driver
+
+
+class Pool(SQLiteConnectionPool):
+    """A pool whose connections are set up for a ledger.
+
+    The pool's own connections keep one prepared statement each
+    (`cached_statements=True`), so that every call would prepare all of its statements
+    again; these keep enough.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        in_memory = target.path is None
+        super().__init__(
+            db_name=target.database,
+            lock_timeout=BUSY_TIMEOUT_S,
+            pool_size=1 if in_memory else _READERS_MAX,
+            max_overflow=0 if in_memory else _READERS_MAX,
+            pool_timeout=BUSY_TIMEOUT_S,
+        )
+
+    def _create_connection(self) -> Connection:
+        driver = sqlite3.connect(
+            self.db_name,
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+            cached_statements=_STATEMENTS_CACHED,
+            timeout=BUSY_TIMEOUT_S,
+        )
+        try:
+            _set_up(driver, self.target)
+        except BaseException:
+            driver.close()
+            raise
+        return Connection(driver)
+
+
+def _set_up(driver: sqlite3.Connection, target: Target) -> None:
+    if target.path is not None and not target.read_only:
+        _enter_wal(driver)
+        driver.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
+    driver.execute(f"PRAGMA synchronous = {target.durability.upper()}")
+    if target.read_only:
+        driver.execute("PRAGMA query_only = ON")
+
+
+def _enter_wal(driver: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, once for the file.
+
+    The switch answers busy at once where several processes try it together, without
+    the busy timeout, so it is tried again here.
+    """
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            (mode,) = driver.execute("PRAGMA journal_mode").fetchone()
+            if mode != "wal":
+                driver.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY_CODE in _BUSY_CODES
+            if not busy or time.monotonic() > give_up_at:
+                raise
+            time.sleep(_RETRY_PAUSE_S)
+        else:
+            return
+
+
+class Datastore(SQLiteDatastore):
+    """The recorder's access to the pool; stream ids are text."""
+
+    def __init__(self, target: Target) -> None:
+        self.pool = Pool(target)
+        self.single_row_tracking = True
+        self.originator_id_type = "text"
+
+
+_MEANINGS: Final[dict[int, str]] = {
+    sqlite3.SQLITE_FULL: "the disk (or the page limit of the database) is full",
+    sqlite3.SQLITE_READONLY: "it is read-only; check the rights of file and directory",
+    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; restore it from a copy",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that it is there and its rights",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_PERM: "access is denied; check the rights of file and directory",
+}
+_PRIMARY_CODE: Final = 0xFF
+_BUSY_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def store_error(error: Exception, target: Target) -> StoreError:
+    """Say what an error of the driver or of the pool means for the caller."""
+    if isinstance(error, ConnectionPoolClosedError):
+        return StoreError("the ledger is closed; open it again to use it")
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in _BUSY_CODES or isinstance(error, ConnectionUnavailableError):
+        message = (
+            f"{target.shown} was busy for {BUSY_TIMEOUT_S} s: another transaction "
+            "holds it; nothing was written, try again"
+        )
+        return StoreError(message, code="store_busy", retryable=True)
+    meaning = _MEANINGS.get(code)
+    if meaning is None:
+        return StoreError(f"{target.shown}: {type(error).__name__}: {error}")
+    return StoreError(f"{target.shown}: {meaning} ({error})")
+

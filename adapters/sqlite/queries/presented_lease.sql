@@ -1,0 +1,9 @@
+-- The last thing that happened to a lease that a refused handle presents.
+SELECT event_type, worker_id, worker_instance_id, expires_at_ms, occurred_at_ms
+FROM lease_event
+WHERE execution_id = :execution_id
+    AND lease_id = :lease_id
+    AND lease_epoch = :lease_epoch
+    AND event_type <> 'refused'
+ORDER BY event_id DESC
+LIMIT 1

@@ -1,0 +1,90 @@
+"""Making and checking the tables of an SQLite store."""
+
+import sqlite3
+from typing import Final
+
+from leasehold.adapters.queries import schema_text, statements
+from leasehold.domain.errors import StoreError
+
+SCHEMA_VERSION: Final = 1
+"""Rises with any change to the tables that are kept (`schema/kept.sql`)."""
+
+_PACKAGE: Final = __package__
+_VERSIONS: Final = "SELECT key, value FROM leasehold_meta"
+_HAS_META: Final = (
+    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'leasehold_meta'"
+)
+_SET: Final = "INSERT OR REPLACE INTO leasehold_meta (key, value) VALUES (?, ?)"
+_PROJECTED: Final = """
+SELECT type, name FROM sqlite_master
+WHERE name IN ({names}) AND type IN ('table', 'view')
+"""
+
+
+def versions(cursor: sqlite3.Cursor) -> dict[str, int]:
+    """Return the versions that a store was written by; empty where it has no tables."""
+    if not cursor.execute(_HAS_META).fetchone()[0]:
+        return {}
+    return {key: int(value) for key, value in cursor.execute(_VERSIONS)}
+
+
+def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
+    """Make all tables of an empty store."""
+    _run(cursor, "kept")
+    _run(cursor, "projected")
+    cursor.execute(_SET, ("schema_version", str(SCHEMA_VERSION)))
+    set_projection_version(cursor, projection_version)
+
+
+def set_projection_version(cursor: sqlite3.Cursor, version: int) -> None:
+    """Note which version of the projections the rows were made by."""
+    cursor.execute(_SET, ("projection_version", str(version)))
+
+
+def recreate_projected(cursor: sqlite3.Cursor) -> None:
+    """Drop the projections and make them anew, empty."""
+    for kind, name in projected_objects(cursor):
+        cursor.execute(f"DROP {kind} {name}")
+    _run(cursor, "projected")
+
+
+def projected_objects(cursor: sqlite3.Cursor) -> list[tuple[str, str]]:
+    """Return the type and name of each projected table and view that is there."""
+    names = _projected_names()
+    query = _PROJECTED.format(names=", ".join("?" * len(names)))
+    found = {name: kind for kind, name in cursor.execute(query, names)}
+    return sorted(((found[name], name) for name in found), reverse=True)
+
+
+def _projected_names() -> list[str]:
+    names = []
+    script = schema_text(_PACKAGE, "projected")
+    for statement in statements(script, is_complete=sqlite3.complete_statement):
+        words = statement.split(maxsplit=3)
+        if words[1] in ("TABLE", "VIEW"):
+            names.append(words[2])
+    return names
+
+
+def _run(cursor: sqlite3.Cursor, name: str) -> None:
+    script = schema_text(_PACKAGE, name)
+    for statement in statements(script, is_complete=sqlite3.complete_statement):
+        cursor.execute(statement)
+
+
+def check_versions(
+    stored: dict[str, int], projection_version: int, *, shown: str
+) -> None:
+    """Refuse a store that a later version of leasehold wrote.
+
+    Raises:
+        StoreError: `schema_version`.
+    """
+    known = {"schema_version": SCHEMA_VERSION, "projection_version": projection_version}
+    for key, most in known.items():
+        if stored.get(key, 0) > most:
+            message = (
+                f"{shown} was written by a later version of leasehold: its {key} is "
+                f"{stored[key]}, this one reads up to {most}; install a later leasehold"
+            )
+            raise StoreError(message, code="schema_version")

@@ -1,0 +1,45 @@
+"""The streams that an execution's events are kept in.
+
+Execution `<id>`, attempt `<id>/<index>`, its frames `<id>/<index>/frames`, and the
+refusals `<id>/refusals`.
+"""
+
+from uuid import UUID
+
+from leasehold.domain.attempts import AttemptEvent
+from leasehold.domain.events import DomainEvent
+from leasehold.domain.frames import FrameAppended
+from leasehold.domain.refusals import RefusalRecorded
+
+
+def of_execution(execution_id: UUID) -> str:
+    """Name the stream of an execution."""
+    return str(execution_id)
+
+
+def of_attempt(execution_id: UUID, attempt_index: int) -> str:
+    """Name the stream of an attempt."""
+    return f"{execution_id}/{attempt_index}"
+
+
+def of_frames(execution_id: UUID, attempt_index: int) -> str:
+    """Name the stream of an attempt's durable and summary frames."""
+    return f"{execution_id}/{attempt_index}/frames"
+
+
+def of_refusals(execution_id: UUID) -> str:
+    """Name the stream of an execution's refused writes."""
+    return f"{execution_id}/refusals"
+
+
+def of_event(event: DomainEvent) -> str:
+    """Name the stream that an event belongs to."""
+    match event:
+        case AttemptEvent():
+            return of_attempt(event.execution_id, event.attempt_index)
+        case FrameAppended():
+            return of_frames(event.execution_id, event.attempt_index)
+        case RefusalRecorded():
+            return of_refusals(event.execution_id)
+        case _:
+            return of_execution(event.execution_id)

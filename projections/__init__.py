@@ -1,0 +1,1 @@
+"""What the events mean for the tables that people query."""

@@ -1,0 +1,151 @@
+"""The log: a chain of hashes per stream that anybody can follow, and no changes."""
+
+import hashlib
+import json
+import sqlite3
+
+import pytest
+
+import leasehold
+
+TRANSIENT = leasehold.FailureClass.TRANSIENT
+
+
+@pytest.fixture
+def busy(ledger, clock, start):
+    """Let much happen to several executions."""
+    for number in range(3):
+        handle = start(ttl=1_000, payload=b"\x00\xff" * number, tags={"a": "ö"})
+        for _ in range(4):
+            ledger.renew(handle)
+            ledger.append_frame(handle, leasehold.Frame(b"f"))
+        clock.advance(1_000)
+        with pytest.raises(leasehold.LeaseExpiredError):
+            ledger.progress(handle, 1)
+        taken = ledger.claim(worker_id="w2")
+        clock.advance(-10)
+        ledger.fail(taken, leasehold.FailureReason("é", "…"), TRANSIENT)
+    return ledger
+
+
+def test_every_event_carries_the_hash_of_the_chain_so_far(busy, sql) -> None:
+    events = sql(
+        "SELECT * FROM stored_events ORDER BY originator_id, originator_version"
+    )
+    previous, stream = bytes(32), None
+    assert len(events) > 40
+    for event in events:
+        if event["originator_id"] != stream:
+            previous, stream = bytes(32), event["originator_id"]
+        state = event["state"]
+        head = f"{stream}\0{event['originator_version']}\0{event['topic']}\0"
+        content = b"{" + state[77:]
+        digest = hashlib.sha256(previous + head.encode() + content).digest()
+        assert json.loads(state)["sha256"] == digest.hex()
+        assert json.loads(content) == {
+            key: value for key, value in json.loads(state).items() if key != "sha256"
+        }
+        previous = digest
+
+
+def test_positions_grow_and_versions_have_no_gap(busy, sql) -> None:
+    events = sql("SELECT * FROM stored_events ORDER BY notification_id")
+    positions = [event["notification_id"] for event in events]
+    assert positions == list(range(1, len(events) + 1))
+    last = {}
+    for event in events:
+        stream, version = event["originator_id"], event["originator_version"]
+        assert version == last.get(stream, 0) + 1
+        last[stream] = version
+
+
+CHANGES = {
+    "update": "UPDATE stored_events SET topic = 'x' WHERE notification_id = 2",
+    "update of the state": "UPDATE stored_events SET state = x'00'",
+    "update of nothing new": "UPDATE stored_events SET topic = topic",
+    "update or replace": ("UPDATE OR REPLACE stored_events SET originator_version = 1"),
+    "update or ignore": "UPDATE OR IGNORE stored_events SET topic = 'x'",
+    "delete": "DELETE FROM stored_events WHERE notification_id = 2",
+    "delete of the last": (
+        "DELETE FROM stored_events WHERE notification_id ="
+        " (SELECT max(notification_id) FROM stored_events)"
+    ),
+    "delete of all": "DELETE FROM stored_events",
+    "replace by position": (
+        "INSERT OR REPLACE INTO stored_events"
+        " (notification_id, originator_id, originator_version, topic, state)"
+        " SELECT notification_id, 'x', 1, 'x', x'00' FROM stored_events LIMIT 1"
+    ),
+    "replace by version": (
+        "REPLACE INTO stored_events (originator_id, originator_version, topic, state)"
+        " SELECT originator_id, originator_version, 'x', x'00'"
+        " FROM stored_events LIMIT 1"
+    ),
+    "upsert": (
+        "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+        " SELECT originator_id, originator_version, 'x', x'00'"
+        " FROM stored_events WHERE true LIMIT 1"
+        " ON CONFLICT DO UPDATE SET topic = 'x'"
+    ),
+}
+
+
+@pytest.fixture
+def outsider(file_url, file_path, clock):
+    """Give an outsider's connection to a file with a few events."""
+    with leasehold.open(file_url, clock=clock) as ledger:
+        for _ in range(3):
+            ledger.create_execution()
+            ledger.complete(ledger.claim(worker_id="w"))
+    connection = sqlite3.connect(file_path, isolation_level=None)
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize("recursive_triggers", [0, 1])
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_stored_event_cannot_be_changed(case, recursive_triggers, outsider) -> None:
+    outsider.execute(f"PRAGMA recursive_triggers = {recursive_triggers}")
+    whole = "SELECT * FROM stored_events ORDER BY notification_id"
+    before = outsider.execute(whole).fetchall()
+    with pytest.raises(sqlite3.DatabaseError):
+        outsider.execute(CHANGES[case])
+    assert outsider.execute(whole).fetchall() == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE exec_core SET public_state = 'nonsense'",
+        "UPDATE exec_core SET lifecycle_phase = 'nonsense'",
+        "UPDATE exec_core SET ownership_state = 'nonsense'",
+        "UPDATE exec_core SET eligibility_state = 'nonsense'",
+        "UPDATE exec_core SET attempt_state = 'nonsense'",
+        "UPDATE attempt SET outcome = 'nonsense'",
+        "UPDATE lease_event SET event_type = 'nonsense'",
+        "UPDATE lease_event SET cause = 'nonsense'",
+    ],
+)
+def test_checks_guard_the_literals(statement, outsider) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        outsider.execute(statement)
+
+
+def test_a_plain_reader_finds_every_column_of_the_contract(outsider) -> None:
+    for table, columns in {
+        "exec_core": """execution_id namespace lane_id attempt_index lifecycle_phase
+            ownership_state eligibility_state public_state attempt_state priority
+            created_at_ms started_at_ms eligible_at_ms deadline_at_ms terminal_at_ms
+            lease_reclaim_count payload result tags raw_fields""",
+        "attempt": """execution_id attempt_index worker_id worker_instance_id lease_id
+            lease_epoch lease_expires_at_ms started_at_ms terminal_at_ms outcome
+            failure_class failure_message failure_detail""",
+        "summary": """execution_id attempt_index document_json version patch_kind
+            first_applied_ms last_updated_ms""",
+        "lease_event": """event_id execution_id attempt_index lease_id lease_epoch
+            event_type cause worker_id worker_instance_id actor expires_at_ms
+            occurred_at_ms operation late_ms refused_count""",
+        "stream_frame": """execution_id attempt_index ts_ms seq frame_type payload
+            correlation_id mode summary_version""",
+    }.items():
+        outsider.execute(f"SELECT {', '.join(columns.split())} FROM {table}")
