@@ -8,7 +8,6 @@ from leasehold.adapters.commands import Commands, load_existing
 from leasehold.adapters.due import (
     DUE_IN_A_CLAIM,
     Due,
-    DueCounts,
     find_due,
     record_due,
 )
@@ -78,9 +77,7 @@ class ClaimCommands(Commands):
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
         with self._store.write() as session:
             clock_at_ms = session.now_ms()
-            due = find_due(
-                session, lane_id, now_ms=clock_at_ms, most=DUE_IN_A_CLAIM
-            )
+            due = find_due(session, lane_id, now_ms=clock_at_ms, most=DUE_IN_A_CLAIM)
             for kind, execution_id, _ in due:
                 record_due(
                     session,
@@ -88,7 +85,6 @@ class ClaimCommands(Commands):
                     execution_id,
                     clock_at_ms=clock_at_ms,
                     cause=LeaseCause.CLAIM,
-                    counts=DueCounts(),
                 )
             while (
                 execution_id := _best(session, lane_id, offered, now_ms=clock_at_ms)
@@ -221,7 +217,7 @@ class ClaimCommands(Commands):
             StoreError: The store could not do it.
         """
         limits.page(limit)
-        counts = DueCounts()
+        counts = dict.fromkeys(Due, 0)
         with self._store.write() as session:
             clock_at_ms = session.now_ms()
             due = [
@@ -232,15 +228,18 @@ class ClaimCommands(Commands):
             for kind in Due:
                 of_kind = sorted((row for row in due if row[0] == kind), key=_longest)
                 for _, execution_id, _ in of_kind[:limit]:
-                    record_due(
+                    counts[kind] += record_due(
                         session,
                         kind,
                         execution_id,
                         clock_at_ms=clock_at_ms,
                         cause=LeaseCause.SWEEP,
-                        counts=counts,
                     )
-        return SweepReport(counts.leases, counts.delays, counts.deadlines)
+        return SweepReport(
+            leases_expired=counts[Due.LEASE],
+            delays_due=counts[Due.DELAY],
+            deadlines_passed=counts[Due.DEADLINE],
+        )
 
 
 def _longest(row: Collection[object]) -> tuple[object, object]:
@@ -268,9 +267,7 @@ def _take_over(
     if loaded.attempt is None:
         message = f"{loaded.execution.execution_id} is active without an attempt"
         raise ValueError(message)
-    return transitions.take_over(
-        loaded.execution, loaded.attempt, lease, now_ms=now_ms
-    )
+    return transitions.take_over(loaded.execution, loaded.attempt, lease, now_ms=now_ms)
 
 
 def _recorded_grant(session: ReadSession, grant: ResumeGrant) -> RecordedGrant | None:

@@ -1,12 +1,13 @@
 """Recording what has come due: deadlines, delays and leases."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final, Literal
 
 from leasehold.adapters.recording import load, record
 from leasehold.adapters.store import Row, WriteSession
 from leasehold.domain import executions, transitions
+from leasehold.domain.events import DomainEvent
 from leasehold.domain.states import LeaseCause
 
 DUE_IN_A_CLAIM: Final = 100
@@ -23,22 +24,11 @@ class Due(IntEnum):
     LEASE = 2
 
 
-@dataclass(slots=True)
-class DueCounts:
-    """Count what was recorded, by kind."""
-
-    deadlines: int = 0
-    delays: int = 0
-    leases: int = 0
-
-
 def find_due(
     session: WriteSession, lane_id: str, *, now_ms: int, most: int
 ) -> list[Row]:
     """Return kind, execution id and due time of what has come due in a lane."""
-    return session.fetch_all(
-        "due_in_lane", lane_id=lane_id, now_ms=now_ms, most=most
-    )
+    return session.fetch_all("due_in_lane", lane_id=lane_id, now_ms=now_ms, most=most)
 
 
 def record_due(
@@ -48,25 +38,25 @@ def record_due(
     *,
     clock_at_ms: int,
     cause: ExpiryCause,
-    counts: DueCounts,
-) -> None:
-    """Record one thing that has come due, unless an earlier one made it moot."""
+) -> bool:
+    """Record one thing that has come due, unless an earlier one made it moot.
+
+    Returns:
+        Whether it was recorded.
+    """
     loaded = load(session, execution_id)
     if loaded is None:
-        return
+        return False
     execution, attempt = loaded.execution, loaded.attempt
     now_ms = loaded.now_ms(clock_at_ms)
+    events: Sequence[DomainEvent]
     if kind is Due.DEADLINE:
-        passed = transitions.pass_deadline(execution, attempt, now_ms=now_ms)
-        record(session, loaded, passed, clock_at_ms=clock_at_ms)
-        counts.deadlines += bool(passed)
+        events = transitions.pass_deadline(execution, attempt, now_ms=now_ms)
     elif kind is Due.DELAY:
-        eligible = executions.become_eligible(execution, now_ms=now_ms)
-        record(session, loaded, eligible, clock_at_ms=clock_at_ms)
-        counts.delays += bool(eligible)
+        events = executions.become_eligible(execution, now_ms=now_ms)
     else:
-        lapsed = transitions.record_expiry(
+        events = transitions.record_expiry(
             execution, attempt, cause=cause, now_ms=now_ms
         )
-        record(session, loaded, lapsed, clock_at_ms=clock_at_ms)
-        counts.leases += bool(lapsed)
+    record(session, loaded, events, clock_at_ms=clock_at_ms)
+    return bool(events)

@@ -123,9 +123,7 @@ class GuardedCommands(Commands):
         refused_count = self._refusals.count(work.lease)
         if is_recorded(refused_count):
             refused = _refusal(work, operation, error, refused_count)
-            record(
-                work.session, work.loaded, (refused,), clock_at_ms=work.clock_at_ms
-            )
+            record(work.session, work.loaded, (refused,), clock_at_ms=work.clock_at_ms)
 
 
 def _open_work(session: WriteSession, lease: Lease) -> Work:
@@ -133,8 +131,8 @@ def _open_work(session: WriteSession, lease: Lease) -> Work:
     clock_at_ms = session.now_ms()
     if loaded.attempt is None or lease.attempt_index > loaded.attempt.attempt_index:
         message = (
-            f"attempt {lease.attempt_index} of execution {lease.execution_id} is not in "
-            "this store; the handle may have been issued by another one"
+            f"attempt {lease.attempt_index} of execution {lease.execution_id} is not "
+            "in this store; the handle may have been issued by another one"
         )
         raise NotFoundError(message)
     now_ms = loaded.now_ms(clock_at_ms)

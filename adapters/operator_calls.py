@@ -116,9 +116,7 @@ class OperatorCommands(Commands):
 
         self._decide(execution_id, decide)
 
-    def change_priority(
-        self, execution_id: UUID, priority: int, *, actor: str
-    ) -> None:
+    def change_priority(self, execution_id: UUID, priority: int, *, actor: str) -> None:
         """Change the order in which an execution is claimed.
 
         Args:

@@ -40,4 +40,3 @@ def statements(script: str, *, is_complete: Callable[[str], bool]) -> Iterator[s
         if line.rstrip().endswith(";") and is_complete(pending):
             yield pending.strip()
             pending = ""
-

@@ -2,7 +2,9 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from heapq import nsmallest
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
@@ -81,24 +83,29 @@ class Reader:
             limit: 1 … 1,000,000 rows.
             after: The id of the last row of the page before.
         """
-        if public_state is not None:
-            try:
-                public_state = PublicState(public_state)
-            except ValueError:
-                rule = "one of " + ", ".join(PublicState)
-                raise limits.refuse("public_state", public_state, rule) from None
-        if after is not None:
-            limits.identifier("after", after)
-        rows = self._all(
-            "executions",
-            lane_id=None if lane_id is None else limits.name("lane_id", lane_id),
-            public_state=None if public_state is None else public_state.value,
-            namespace=None
+        page = {
+            "after": "" if after is None else str(limits.identifier("after", after)),
+            "namespace": None
             if namespace is None
             else limits.name("namespace", namespace),
-            after=None if after is None else str(after),
-            most=limits.page(limit),
-        )
+            "most": limits.page(limit),
+        }
+        states = _states(public_state)
+        lanes = None if lane_id is None else [limits.name("lane_id", lane_id)]
+        with self._store.read() as session:
+            if lane_id is None and public_state is None:
+                rows = session.fetch_all("executions", **page)
+            else:
+                if lanes is None:
+                    lanes = [row[0] for row in session.fetch_all("lanes")]
+                listed = (
+                    session.fetch_all(
+                        "executions_listed", lane_id=lane, public_state=state, **page
+                    )
+                    for lane in lanes
+                    for state in states
+                )
+                rows = nsmallest(limit, chain.from_iterable(listed), key=_first)
         return [ExecutionRow.of(row) for row in rows]
 
     def attempts(self, execution_id: UUID, /) -> list[AttemptRow]:
@@ -276,6 +283,10 @@ class Reader:
         row = self._one("settled_position")
         return 0 if row is None else int(row[0])
 
+    def store_facts(self) -> Mapping[str, str | int]:
+        """Return the store's versions, durability and sizes, by name."""
+        return self._store.facts()
+
     def _one(self, query: str, **parameters: object) -> Row | None:
         with self._store.read() as session:
             return session.fetch_one(query, **parameters)
@@ -283,6 +294,21 @@ class Reader:
     def _all(self, query: str, **parameters: object) -> list[Row]:
         with self._store.read() as session:
             return session.fetch_all(query, **parameters)
+
+
+def _states(public_state: PublicState | None) -> list[str]:
+    if public_state is None:
+        return [state.value for state in PublicState]
+    try:
+        return [PublicState(public_state).value]
+    except ValueError:
+        rule = "one of " + ", ".join(PublicState)
+        raise limits.refuse("public_state", public_state, rule) from None
+
+
+def _first(row: Row) -> str:
+    execution_id: str = row[0]
+    return execution_id
 
 
 def _of_attempt(execution_id: UUID, index: int) -> dict[str, str | int]:

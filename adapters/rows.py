@@ -1,9 +1,10 @@
 """The rows that reads return, with the columns of the tables as attributes."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Final, Self
 from uuid import UUID
 
 from leasehold.adapters.store import Row
@@ -19,6 +20,38 @@ from leasehold.domain.states import (
     OwnershipState,
     PublicState,
 )
+
+_CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "execution_id": UUID,
+    "lease_id": UUID,
+    "lifecycle_phase": LifecyclePhase,
+    "ownership_state": OwnershipState,
+    "eligibility_state": EligibilityState,
+    "public_state": PublicState,
+    "attempt_state": AttemptState,
+    "outcome": Outcome,
+    "failure_class": FailureClass,
+    "event_type": LeaseEventType,
+    "cause": LeaseCause,
+    "mode": FrameMode,
+    "payload": bytes,
+    "result": bytes,
+    "tags": json.loads,
+    "raw_fields": json.loads,
+}
+"""What becomes of a value that is not NULL, by the column that it comes from."""
+
+
+@cache
+def _converters(row_type: type) -> tuple[Callable[[Any], Any] | None, ...]:
+    return tuple(_CONVERTERS.get(field.name) for field in fields(row_type))
+
+
+def _converted(row_type: type, row: Row) -> list[Any]:
+    return [
+        value if converter is None or value is None else converter(value)
+        for converter, value in zip(_converters(row_type), row, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +82,7 @@ class ExecutionRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `execution`."""
-        return cls(
-            UUID(row[0]),
-            row[1],
-            row[2],
-            row[3],
-            LifecyclePhase(row[4]),
-            OwnershipState(row[5]),
-            EligibilityState(row[6]),
-            PublicState(row[7]),
-            AttemptState(row[8]),
-            *row[9:16],
-            bytes(row[16]),
-            None if row[17] is None else bytes(row[17]),
-            json.loads(row[18]),
-            json.loads(row[19]),
-        )
+        return cls(*_converted(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +106,7 @@ class AttemptRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `attempt`."""
-        return cls(
-            UUID(row[0]),
-            *row[1:4],
-            UUID(row[4]),
-            *row[5:9],
-            None if row[9] is None else Outcome(row[9]),
-            None if row[10] is None else FailureClass(row[10]),
-            *row[11:],
-        )
+        return cls(*_converted(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +132,7 @@ class LeaseEventRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `lease_events`."""
-        return cls(
-            row[0],
-            UUID(row[1]),
-            row[2],
-            UUID(row[3]),
-            row[4],
-            LeaseEventType(row[5]),
-            LeaseCause(row[6]),
-            *row[7:],
-        )
+        return cls(*_converted(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class SummaryRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `summary`."""
-        return cls(UUID(row[0]), *row[1:])
+        return cls(*_converted(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +181,7 @@ class FrameRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `frames`."""
-        return cls(
-            UUID(row[0]),
-            *row[1:5],
-            bytes(row[5]),
-            row[6],
-            FrameMode(row[7]),
-            row[8],
-        )
+        return cls(*_converted(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,4 +204,4 @@ class ExpiredLeaseRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `expired_leases`."""
-        return cls(UUID(row[0]), row[1], row[2], UUID(row[3]), *row[4:])
+        return cls(*_converted(cls, row))

@@ -4,7 +4,7 @@ A session is one transaction. Queries are named, not written here: each store ke
 its own `.sql` file under each name.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -97,6 +97,10 @@ class Store(Protocol):
 
     def write(self) -> AbstractContextManager[WriteSession]:
         """Open a session that writes, with the write lock (or row locks) to come."""
+        ...
+
+    def facts(self) -> Mapping[str, str | int]:
+        """Return versions, durability and sizes, by name."""
         ...
 
     def close(self) -> None:

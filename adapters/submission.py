@@ -98,9 +98,7 @@ def check_submission(  # noqa: PLR0913 - the arguments of create_execution
     most = limits.PRIORITY_MAX
     return Submission(
         lane_id=limits.name("lane_id", lane_id),
-        payload=limits.bytes_of(
-            "payload", payload, bytes_max=limits.PAYLOAD_BYTES_MAX
-        ),
+        payload=limits.bytes_of("payload", payload, bytes_max=limits.PAYLOAD_BYTES_MAX),
         capabilities=limits.capabilities("capabilities", capabilities),
         priority=limits.integer("priority", priority, least=-most, most=most),
         execution_id=execution_id,

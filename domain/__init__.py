@@ -1,1 +1,1 @@
-"""What may happen to an execution, decided without a clock, a driver or a random draw."""
+"""What may happen to an execution, decided without clock, driver or random draw."""

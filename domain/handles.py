@@ -221,7 +221,9 @@ def decode_token_bytes(text: str) -> bytes | None:
     """Read unpadded base64url; None where the text is not its one canonical form."""
     try:
         raw = base64.b64decode(
-            text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True
+            text.encode("ascii") + b"=" * (-len(text) % 4),
+            altchars=b"-_",
+            validate=True,
         )
     except (binascii.Error, ValueError):
         return None

@@ -51,7 +51,7 @@ def cause_of(error: ContentionError) -> LeaseCause:
 
 
 def is_recorded(refused_count: int) -> bool:
-    """Say whether the n-th refusal of a handle is recorded: 1st, 2nd, 4th, 8th, …
+    """Say whether the n-th refusal of a handle is recorded: the powers of two are.
 
     So a handle in an endless loop costs the history a logarithm of its tries.
     """

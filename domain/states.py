@@ -163,7 +163,9 @@ class Standing:
 
 def _runnable(attempt_state: AttemptState, *, due: bool) -> Standing:
     eligibility = (
-        EligibilityState.ELIGIBLE_NOW if due else EligibilityState.NOT_ELIGIBLE_UNTIL_TIME
+        EligibilityState.ELIGIBLE_NOW
+        if due
+        else EligibilityState.NOT_ELIGIBLE_UNTIL_TIME
     )
     return Standing(
         LifecyclePhase.RUNNABLE,

@@ -143,16 +143,11 @@ def _ended(event: AttemptEnd, place: Place) -> dict[str, str | int | None]:
     return values
 
 
-@rules.on(
-    AttemptInterrupted, AttemptSucceeded, AttemptCancelled, AttemptDeadlinePassed
-)
-def ended(
-    event: AttemptInterrupted
-    | AttemptSucceeded
-    | AttemptCancelled
-    | AttemptDeadlinePassed,
-    place: Place,
-) -> Changes:
+@rules.on(AttemptInterrupted)
+@rules.on(AttemptSucceeded)
+@rules.on(AttemptCancelled)
+@rules.on(AttemptDeadlinePassed)
+def ended(event: AttemptEnd, place: Place) -> Changes:
     """Close the attempt and its lease."""
     return (Update(TABLE, _key(event), _ended(event, place)),)
 

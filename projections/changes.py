@@ -94,15 +94,14 @@ class Rules:
         """Begin without rules."""
         self._rules: dict[type[DomainEvent], Rule[DomainEvent]] = {}
 
-    def on(self, *event_types: type[E]) -> Callable[[Rule[E]], Rule[E]]:
-        """Register the decorated function for these events."""
+    def on(self, event_type: type[E]) -> Callable[[Rule[E]], Rule[E]]:
+        """Register the decorated function for an event."""
 
         def register(rule: Rule[E]) -> Rule[E]:
-            for event_type in event_types:
-                if event_type in self._rules:
-                    message = f"{event_type.__name__} has a rule already"
-                    raise ValueError(message)
-                self._rules[event_type] = rule  # type: ignore[assignment]
+            if event_type in self._rules:
+                message = f"{event_type.__name__} has a rule already"
+                raise ValueError(message)
+            self._rules[event_type] = rule  # type: ignore[assignment]
             return rule
 
         return register

@@ -233,7 +233,9 @@ def retry_scheduled(event: ExecutionRetryScheduled, place: Place) -> Changes:
     return (Merge(STATE, _key(event), "raw_fields", patch, values),)
 
 
-def _terminal(event: DomainEvent, place: Place, standing: Standing) -> dict[str, str | int]:
+def _terminal(
+    event: DomainEvent, place: Place, standing: Standing
+) -> dict[str, str | int]:
     return {
         **_COLUMNS[standing],
         "terminal_at_ms": event.occurred_at_ms,

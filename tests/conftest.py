@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 START_MS = 1_700_000_000_000
 PROJECTED_TABLES = ("exec_core", "attempt", "summary", "lease_event", "stream_frame")
+# The columns of the contract: a store may keep more, which are its own affair.
+EXEC_CORE_COLUMNS = """execution_id, namespace, lane_id, attempt_index, lifecycle_phase,
+    ownership_state, eligibility_state, public_state, attempt_state, priority,
+    created_at_ms, started_at_ms, eligible_at_ms, deadline_at_ms, terminal_at_ms,
+    lease_reclaim_count, payload, result, tags, raw_fields"""
+ATTEMPT_COLUMNS = """execution_id, attempt_index, worker_id, worker_instance_id,
+    lease_id, lease_epoch, lease_expires_at_ms, started_at_ms, terminal_at_ms, outcome,
+    failure_class, failure_message, failure_detail"""
 
 
 class ManualClock:
@@ -107,10 +115,13 @@ def sql(
 
 @pytest.fixture
 def core(sql: Callable[..., Rows]) -> Callable[[uuid.UUID], dict[str, Any]]:
-    """Read the row of exec_core of an execution."""
+    """Read the row of exec_core of an execution: the columns of the contract."""
 
     def read(execution_id: uuid.UUID) -> dict[str, Any]:
-        (row,) = sql("SELECT * FROM exec_core WHERE execution_id = ?", execution_id)
+        (row,) = sql(
+            f"SELECT {EXEC_CORE_COLUMNS} FROM exec_core WHERE execution_id = ?",
+            execution_id,
+        )
         return row
 
     return read
@@ -118,11 +129,12 @@ def core(sql: Callable[..., Rows]) -> Callable[[uuid.UUID], dict[str, Any]]:
 
 @pytest.fixture
 def attempt_row(sql: Callable[..., Rows]) -> Callable[..., dict[str, Any]]:
-    """Read the row of one attempt."""
+    """Read the row of one attempt: the columns of the contract."""
 
     def read(execution_id: uuid.UUID, attempt_index: int = 0) -> dict[str, Any]:
         (row,) = sql(
-            "SELECT * FROM attempt WHERE execution_id = ? AND attempt_index = ?",
+            f"SELECT {ATTEMPT_COLUMNS} FROM attempt"
+            " WHERE execution_id = ? AND attempt_index = ?",
             execution_id,
             attempt_index,
         )

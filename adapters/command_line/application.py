@@ -1,10 +1,11 @@
 """Put the commands together, and turn their errors into a line and a status."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -21,7 +22,7 @@ from leasehold.adapters.command_line import (
 WRONG_CALL: Final = 2
 _INTERRUPTED: Final = 130
 
-COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "demo": demonstrating.demo,
     "list": listing.list_executions,
     "show": listing.show,
@@ -59,6 +60,23 @@ def _leasehold(
     """
 
 
+class _ReaderGoneError(Exception):
+    """Whoever read the output went away, as `head` does."""
+
+
+def _telling_of_a_broken_pipe(function: Callable[..., None]) -> Callable[..., None]:
+    # typer would take the error for a failure of the command, and end with 1.
+    @functools.wraps(function)
+    def call(**options: object) -> None:
+        try:
+            function(**options)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
+
+    return call
+
+
 def build() -> typer.Typer:
     """Make the application with all its commands."""
     application = typer.Typer(
@@ -69,7 +87,7 @@ def build() -> typer.Typer:
     )
     application.callback()(_leasehold)
     for name, function in COMMANDS.items():
-        application.command(name)(function)
+        application.command(name)(_telling_of_a_broken_pipe(function))
     return application
 
 
@@ -86,12 +104,10 @@ def run(arguments: Sequence[str]) -> int:
             reconfigure(errors="backslashreplace")
     try:
         build()(args=list(arguments), prog_name="leasehold")
-        sys.stdout.flush()
     except leasehold.LeaseholdError as error:
         return _refused(f"{error}")
-    except BrokenPipeError:
-        # The reader went away, as `head` does. Nothing may be written any more,
-        # not even by the interpreter at its end.
+    except _ReaderGoneError:
+        # Nothing may be written any more, not even by the interpreter at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

@@ -154,7 +154,7 @@ def sentence(told: Told, name: str) -> str | None:
             taken_over = fields["kind"] == leasehold.HandleKind.RECLAIMED
             verb = "takes over" if taken_over else "claims"
         case "failed":
-            verb = "must retry" if fields["retried"] else "fails for good"
+            verb = "must retry" if fields["retried"] else "gives up on"
         case _ if told.what in _VERBS:
             verb = _VERBS[told.what]
         case _:

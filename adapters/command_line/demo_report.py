@@ -46,7 +46,7 @@ class Report:
     store: str
     seconds: float
     executions: list[leasehold.ExecutionRow]
-    workers: dict[UUID, str]
+    workers: dict[UUID, list[str]]
     story: list[leasehold.LeaseEventRow]
     checks: list[Check]
     complaints: list[str]
@@ -62,9 +62,9 @@ def make(ledger: leasehold.Ledger, url: str, facts: Facts) -> Report:
     """Read from the ledger what happened, and hold it against what was meant."""
     rows = ledger.read.executions()
     workers = {
-        row.execution_id: " → ".join(
+        row.execution_id: [
             attempt.worker_id for attempt in ledger.read.attempts(row.execution_id)
-        )
+        ]
         for row in rows
     }
     taken_over = facts.executions[demo_jobs.TAKEN_OVER]
@@ -215,8 +215,8 @@ def _show_executions(report: Report) -> None:
                 row.priority,
                 needs[row.tags["name"]] or None,
                 row.public_state,
-                row.attempt_index + 1,
-                report.workers[row.execution_id],
+                len(report.workers[row.execution_id]),
+                " → ".join(report.workers[row.execution_id]),
             )
             for row in report.executions
         ],

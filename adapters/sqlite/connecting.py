@@ -153,7 +153,7 @@ _MEANINGS: Final[dict[int, str]] = {
     sqlite3.SQLITE_READONLY: "it is read-only; check the rights of file and directory",
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database",
     sqlite3.SQLITE_CORRUPT: "the database is damaged; restore it from a copy",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that it is there and its rights",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; is it there, and readable?",
     sqlite3.SQLITE_IOERR: "the disk failed",
     sqlite3.SQLITE_PERM: "access is denied; check the rights of file and directory",
 }
@@ -176,4 +176,3 @@ def store_error(error: Exception, target: Target) -> StoreError:
     if meaning is None:
         return StoreError(f"{target.shown}: {type(error).__name__}: {error}")
     return StoreError(f"{target.shown}: {meaning} ({error})")
-

@@ -11,9 +11,10 @@ SCHEMA_VERSION: Final = 1
 
 _PACKAGE: Final = __package__
 _VERSIONS: Final = "SELECT key, value FROM leasehold_meta"
-_HAS_META: Final = (
-    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'leasehold_meta'"
-)
+_HAS_META: Final = """
+SELECT count(*) FROM sqlite_master
+WHERE type = 'table' AND name = 'leasehold_meta'
+"""
 _SET: Final = "INSERT OR REPLACE INTO leasehold_meta (key, value) VALUES (?, ?)"
 _PROJECTED: Final = """
 SELECT type, name FROM sqlite_master

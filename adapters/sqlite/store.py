@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from eventsourcing.persistence import (
@@ -40,6 +41,9 @@ _KEEP_BEST_EFFORT: Final = (
     "SELECT * FROM main.stream_frame WHERE mode = 'best_effort'"
 )
 _RESTORE_BEST_EFFORT: Final = "INSERT INTO stream_frame SELECT * FROM temp.kept_frame"
+_LOG_SIZE: Final = (
+    "SELECT count(*), coalesce(max(notification_id), 0) FROM stored_events"
+)
 _RESTORE_EVENT: Final = """
 INSERT INTO stored_events
     (notification_id, originator_id, originator_version, topic, state)
@@ -193,7 +197,9 @@ class SQLiteStore:
         except DRIVER_ERRORS as error:
             raise store_error(error, self.target) from error
 
-    def _session(self, connection: SQLiteConnection, begin: str) -> Iterator[SQLiteSession]:
+    def _session(
+        self, connection: SQLiteConnection, begin: str
+    ) -> Iterator[SQLiteSession]:
         driver = driver_of(connection)
         driver.execute(begin)
         try:
@@ -229,12 +235,38 @@ class SQLiteStore:
             )
             raise StoreError(message)
 
-    def query_plain(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run plain SQL and return rows as dicts, for looking into a store in memory."""
+    def facts(self) -> dict[str, str | int]:
+        """Return versions, durability and sizes, by name."""
+        path = self.target.path
+        with self.read() as session:
+            cursor = session.cursor
+            versions = schema.versions(cursor)
+            (journal_mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
+            events, last = cursor.execute(_LOG_SIZE).fetchone()
+        return {
+            "backend": self.backend.value,
+            "backend_version": sqlite3.sqlite_version,
+            **versions,
+            "durability": self.target.durability,
+            "journal_mode": journal_mode,
+            "file_bytes": _size(path),
+            "wal_bytes": _size(None if path is None else Path(f"{path}-wal")),
+            "events": events,
+            "last_position": last,
+        }
+
+    def query_plain(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> list[dict[str, Any]]:
+        """Run plain SQL and return rows as dicts, also from a store in memory."""
         with self.read() as session:
             cursor = session.cursor.execute(sql, parameters)
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
 
 
 def create_or_check(store: SQLiteStore) -> bool:

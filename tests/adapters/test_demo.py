@@ -52,7 +52,7 @@ def test_it_tells_its_story_in_plain_lines(piped):
         "SIGKILL to process",
         "takes over film (attempt 1, epoch 2)",
         "must retry card-charge",
-        "fails for good refund",
+        "gives up on refund",
         "old handle completes:",
     ):
         assert piece in text

@@ -123,7 +123,7 @@ def test_the_settings_of_the_contract_are_the_defaults() -> None:
         ("ema_alpha", {"ema_alpha": 1.01}),
         ("ema_alpha", {"ema_alpha": float("nan")}),
         ("maxlen_floor", {"maxlen_floor": 0}),
-        ("maxlen_ceiling", {"maxlen_floor": 9, "maxlen_ceiling": 8}),
+        ("maxlen_", {"maxlen_floor": 9, "maxlen_ceiling": 8}),
         ("ttl_ms", {"ttl_ms": 1.5}),
         ("ttl_ms", {"ttl_ms": -1}),
     ],

@@ -99,11 +99,11 @@ def test_an_unknown_execution_is_named(ledger) -> None:
     assert refused.value.retryable is False
 
 
-def test_a_conflict_of_creation_names_what_differs(ledger) -> None:
-    ledger.create_execution(idempotency_key="order-17", payload=b"1")
+def test_a_conflict_of_creation_names_the_key_and_the_execution(ledger) -> None:
+    execution_id = ledger.create_execution(idempotency_key="order-17", payload=b"1")
     with pytest.raises(leasehold.ConflictError, match="order-17") as refused:
         ledger.create_execution(idempotency_key="order-17", payload=b"2")
-    assert "payload" in str(refused.value)
+    assert str(execution_id) in str(refused.value)
     assert refused.value.retryable is False
 
 

@@ -15,14 +15,17 @@ TRANSIENT = leasehold.FailureClass.TRANSIENT
 def busy(ledger, clock, start):
     """Let much happen to several executions."""
     for number in range(3):
-        handle = start(ttl=1_000, payload=b"\x00\xff" * number, tags={"a": "ö"})
+        lane = f"lane-{number}"
+        handle = start(
+            lane_id=lane, ttl=1_000, payload=b"\x00\xff" * number, tags={"a": "ö"}
+        )
         for _ in range(4):
             ledger.renew(handle)
             ledger.append_frame(handle, leasehold.Frame(b"f"))
-        clock.advance(1_000)
+        clock.advance(1_100)
         with pytest.raises(leasehold.LeaseExpiredError):
             ledger.progress(handle, 1)
-        taken = ledger.claim(worker_id="w2")
+        taken = ledger.claim(lane, worker_id="w2")
         clock.advance(-10)
         ledger.fail(taken, leasehold.FailureReason("é", "…"), TRANSIENT)
     return ledger

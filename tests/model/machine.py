@@ -25,15 +25,14 @@ from drawing import (
 )
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
     precondition,
     rule,
 )
 from ledger_model.calls import LedgerModel
+from ledger_model.claiming import KINDS_DUE
 from ledger_model.records import DEFAULTS, Presented, Refused
 from store_checks import (
     assert_epochs_rise_by_one,
@@ -49,7 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 START_MS = 1_700_000_000_000
-EXECUTIONS_MAX = 14
+EXECUTIONS_MAX = 8
+HELD = precondition(lambda self: self.handles)
 
 
 def present(handle: leasehold.Handle) -> Presented:
@@ -63,8 +63,6 @@ class LedgerMachine(RuleBasedStateMachine):
     """Makes each call on the model and on a ledger, and compares."""
 
     on_file = False
-    handles = Bundle("handles")
-    grants = Bundle("grants")
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +74,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.url, clock=lambda: self.model.clock_ms, durability="normal"
         )
         self.drawn = 0
-        self.leases: dict[Presented, Any] = {}
-        self.granted: dict[uuid.UUID, Any] = {}
+        self.handles: list[leasehold.Handle] = []
+        self.grants: list[tuple[leasehold.ResumeGrant, Any]] = []
         self.stream_ids: dict[tuple[uuid.UUID, int], tuple[int, int]] = {}
 
     def teardown(self) -> None:
@@ -131,9 +129,10 @@ class LedgerMachine(RuleBasedStateMachine):
         spec = {**DEFAULTS, **given, "retry_policy": modelled}
         return spec, {**given, "retry_policy": real}
 
-    @initialize(drawn=SPECS)
-    def begin(self, drawn: dict[str, Any]) -> None:
-        self.create(drawn, named=True)
+    @initialize(first=st.lists(SPECS, min_size=2, max_size=3))
+    def begin(self, first: list[dict[str, Any]]) -> None:
+        for drawn in first:
+            self.create(drawn, named=True)
 
     @precondition(lambda self: len(self.model.executions) < EXECUTIONS_MAX)
     @rule(drawn=SPECS, named=st.booleans())
@@ -179,14 +178,14 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         assert answers is None or answers[0] == answers[1]
 
-    @rule(target=handles, worker=WORKERS, served=SERVED, lane_id=LANES, ttl_ms=TTLS)
+    @rule(worker=WORKERS, served=SERVED, lane_id=LANES, ttl_ms=TTLS)
     def claim(
         self,
         worker: tuple[str, str | None],
         served: tuple[str, ...],
         lane_id: str,
         ttl_ms: int,
-    ) -> Any:
+    ) -> None:
         taken = self.model.claim(lane_id, served, worker, ttl_ms)
         handle = self.ledger.claim(
             lane_id,
@@ -197,24 +196,35 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         if taken is None:
             assert handle is None
-            return multiple()
+            return
         execution, lease, kind = taken
         assert handle is not None
         assert handle.execution_id == execution.execution_id
         assert handle.kind.name == kind
-        return self.accept(handle, lease)
+        self.accept(handle, lease)
 
-    def accept(self, handle: leasehold.Handle, lease: Any) -> leasehold.Handle:
+    def accept(self, handle: leasehold.Handle, lease: Any) -> None:
         """Compare the handle with the lease that the model gave out."""
         assert handle.backend.name == "SQLITE"
         assert handle.lease_id.version == 4
-        assert handle.lease_id not in {known.lease_id for known in self.leases.values()}
+        assert handle.lease_id not in [known.lease_id for known in self.handles]
         got = (handle.attempt_index, handle.lease_epoch, handle.lease_expires_at_ms)
         assert got == (lease.attempt_index, lease.epoch, lease.expires_at_ms)
         assert leasehold.Handle.parse(str(handle)) == handle
         lease.lease_id = handle.lease_id
-        self.leases[present(handle)] = lease
-        return handle
+        self.handles.append(handle)
+
+    def any_handle(self, data: st.DataObject, *, kept: bool = True) -> leasehold.Handle:
+        """Draw a handle, more often than not one whose lease runs."""
+        verdicts = [self.model.verdict(present(handle)) for handle in self.handles]
+        running = [
+            handle
+            for handle, verdict in zip(self.handles, verdicts, strict=True)
+            if verdict is None
+        ]
+        if kept and running and data.draw(st.integers(0, 4)):
+            return data.draw(st.sampled_from(running))
+        return data.draw(st.sampled_from(self.handles))
 
     def twisted(self, handle: leasehold.Handle, twist: str | None) -> leasehold.Handle:
         """Return the handle, or one forged from it."""
@@ -231,9 +241,10 @@ class LedgerMachine(RuleBasedStateMachine):
             changes = {"execution_id": self.draw_id()}
         return handle.replace(**changes) if changes else handle
 
-    @rule(handle=handles, twist=TWISTS)
-    def renew(self, handle: leasehold.Handle, twist: str | None) -> None:
-        shown = self.twisted(handle, twist)
+    @HELD
+    @rule(data=st.data(), twist=TWISTS)
+    def renew(self, data: st.DataObject, twist: str | None) -> None:
+        shown = self.twisted(self.any_handle(data), twist)
         answers = self.both(
             lambda: self.model.renew(present(shown)), lambda: self.ledger.renew(shown)
         )
@@ -241,33 +252,35 @@ class LedgerMachine(RuleBasedStateMachine):
             expected, renewal = answers
             assert (renewal.expires_at_ms, renewal.lease_epoch) == expected
 
+    @HELD
     @rule(
-        handle=handles,
+        data=st.data(),
         twist=TWISTS,
         percent=st.sampled_from([None, 0, 42, 99.5]),
         message=st.sampled_from([None, "", "halfway"]),
     )
     def progress(
         self,
-        handle: leasehold.Handle,
+        data: st.DataObject,
         twist: str | None,
         percent: float | None,
         message: str | None,
     ) -> None:
-        shown = self.twisted(handle, twist)
+        shown = self.twisted(self.any_handle(data), twist)
         self.both(
             lambda: self.model.progress(present(shown), percent, message),
             lambda: self.ledger.progress(shown, percent, message),
         )
 
-    @rule(handle=handles, twist=TWISTS, document=st.none() | DOCUMENTS)
+    @HELD
+    @rule(data=st.data(), twist=TWISTS, document=st.none() | DOCUMENTS)
     def append_kept_frame(
         self,
-        handle: leasehold.Handle,
+        data: st.DataObject,
         twist: str | None,
         document: dict[str, Any] | None,
     ) -> None:
-        shown = self.twisted(handle, twist)
+        shown = self.twisted(self.any_handle(data), twist)
         mode = Durable() if document is None else Summary()
         name = "durable" if document is None else "summary"
         payload = b"line" if document is None else json.dumps(document).encode()
@@ -278,10 +291,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if answers is not None:
             self.compare_frame(shown, *answers)
 
-    @rule(handle=handles, mode=MODES)
+    @HELD
+    @rule(data=st.data(), mode=MODES)
     def append_telemetry(
-        self, handle: leasehold.Handle, mode: tuple[int, int, int, float]
+        self, data: st.DataObject, mode: tuple[int, int, int, float]
     ) -> None:
+        handle = self.any_handle(data)
         answers = self.both(
             lambda: self.model.append_best_effort(present(handle), b"live", mode),
             lambda: self.ledger.append_frame(
@@ -302,29 +317,31 @@ class LedgerMachine(RuleBasedStateMachine):
         assert ts_ms == max(now_ms, last[0])
         self.stream_ids[key] = (ts_ms, seq)
 
+    @HELD
     @rule(
-        handle=handles, payload=st.sampled_from([b"[1]", b"{", b"\xff", b'{"a":NaN}'])
+        data=st.data(), payload=st.sampled_from([b"[1]", b"{", b"\xff", b'{"a":NaN}'])
     )
-    def append_what_is_no_object(
-        self, handle: leasehold.Handle, payload: bytes
-    ) -> None:
+    def append_what_is_no_object(self, data: st.DataObject, payload: bytes) -> None:
+        handle = self.any_handle(data)
         if self.model.verdict(present(handle)) is None:
             with pytest.raises(leasehold.InvalidInputError):
                 self.ledger.append_frame(handle, Frame(payload, mode=Summary()))
 
-    @rule(handle=handles, twist=TWISTS, result=st.sampled_from([None, b"", b"ok"]))
+    @HELD
+    @rule(data=st.data(), twist=TWISTS, result=st.sampled_from([None, b"", b"ok"]))
     def complete(
-        self, handle: leasehold.Handle, twist: str | None, result: bytes | None
+        self, data: st.DataObject, twist: str | None, result: bytes | None
     ) -> None:
-        shown = self.twisted(handle, twist)
+        shown = self.twisted(self.any_handle(data), twist)
         answers = self.both(
             lambda: self.model.complete(present(shown), result),
             lambda: self.ledger.complete(shown, result),
         )
         assert answers in (None, (None, None))
 
+    @HELD
     @rule(
-        handle=handles,
+        data=st.data(),
         twist=TWISTS,
         detail=st.sampled_from([None, None, "trace"]),
         name=st.sampled_from(
@@ -339,9 +356,9 @@ class LedgerMachine(RuleBasedStateMachine):
         ),
     )
     def fail(
-        self, handle: leasehold.Handle, twist: str | None, detail: str | None, name: str
+        self, data: st.DataObject, twist: str | None, detail: str | None, name: str
     ) -> None:
-        shown = self.twisted(handle, twist)
+        shown = self.twisted(self.any_handle(data), twist)
         reason = leasehold.FailureReason("broke", detail) if detail else "broke"
         answers = self.both(
             lambda: self.model.fail(present(shown), ("broke", detail), name),
@@ -352,8 +369,10 @@ class LedgerMachine(RuleBasedStateMachine):
         elif answers is not None:
             assert answers[1] == leasehold.TerminalFailed(*answers[0][1:])
 
-    @rule(handle=handles, way=st.sampled_from(["other backend", "corrupt"]))
-    def present_what_is_no_handle(self, handle: leasehold.Handle, way: str) -> None:
+    @HELD
+    @rule(data=st.data(), way=st.sampled_from(["other backend", "corrupt"]))
+    def present_what_is_no_handle(self, data: st.DataObject, way: str) -> None:
+        handle = self.any_handle(data)
         code = "corrupt_handle" if way == "corrupt" else "handle_from_other_backend"
         changes: dict[str, Any] = {"backend": leasehold.BackendTag.VALKEY}
         if way == "corrupt":
@@ -362,10 +381,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.renew(handle.replace(**changes))
         assert caught.value.code == code
 
-    @rule(target=grants, handle=handles, worker=WORKERS, ttl_ms=TTLS)
+    @HELD
+    @rule(data=st.data(), worker=WORKERS, ttl_ms=TTLS)
     def issue_grant(
-        self, handle: leasehold.Handle, worker: tuple[str, str | None], ttl_ms: int
-    ) -> Any:
+        self, data: st.DataObject, worker: tuple[str, str | None], ttl_ms: int
+    ) -> None:
+        handle = self.any_handle(data, kept=False)
         answers = self.both(
             lambda: self.model.issue_resume_grant(
                 handle.execution_id, worker[0], ttl_ms
@@ -375,21 +396,20 @@ class LedgerMachine(RuleBasedStateMachine):
             ),
         )
         if answers is None:
-            return multiple()
+            return
         expected, grant = answers
         assert grant.expires_at_ms == expected.expires_at_ms
         assert leasehold.ResumeGrant.parse(str(grant)) == grant
-        self.granted[grant.grant_id] = expected
-        return grant
+        self.grants.append((grant, expected))
 
-    @rule(target=handles, grant=grants, worker=WORKERS, ttl_ms=TTLS)
+    @precondition(lambda self: self.grants)
+    @rule(data=st.data(), worker=WORKERS, ttl_ms=TTLS)
     def claim_from_grant(
-        self, grant: Any, worker: tuple[str, str | None], ttl_ms: int
-    ) -> Any:
+        self, data: st.DataObject, worker: tuple[str, str | None], ttl_ms: int
+    ) -> None:
+        grant, expected = data.draw(st.sampled_from(self.grants))
         answers = self.both(
-            lambda: self.model.claim_from_resume_grant(
-                self.granted[grant.grant_id], worker, ttl_ms
-            ),
+            lambda: self.model.claim_from_resume_grant(expected, worker, ttl_ms),
             lambda: self.ledger.claim_from_resume_grant(
                 grant,
                 worker_id=worker[0],
@@ -399,14 +419,16 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         if answers is None or answers[0] is None:
             assert answers in (None, (None, None))
-            return multiple()
+            return
         lease, handle = answers
         assert handle.kind is leasehold.HandleKind.RESUMED
         assert handle.execution_id == grant.execution_id
-        return self.accept(handle, lease)
+        self.accept(handle, lease)
 
-    @rule(handle=handles)
-    def revoke(self, handle: leasehold.Handle) -> None:
+    @HELD
+    @rule(data=st.data())
+    def revoke(self, data: st.DataObject) -> None:
+        handle = self.any_handle(data)
         self.both(
             lambda: self.model.revoke_lease(handle.execution_id),
             lambda: self.ledger.revoke_lease(
@@ -454,21 +476,31 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(few=st.booleans())
     def sweep(self, few: bool) -> None:
-        due_ms = [
-            self.model.due_at(kind, execution)
-            for execution in self.model.executions.values()
-            for kind in ("deadlines", "delays", "leases")
-        ]
-        told = [at_ms for at_ms in due_ms if at_ms is not None]
+        told = self.due_times_ms()
         limit = 1 if few and len(set(told)) == len(told) else 1000
         expected = self.model.sweep(limit)
         report = self.ledger.sweep(limit)
         got = (report.leases_expired, report.delays_due, report.deadlines_passed)
         assert got == expected
 
-    @rule(step_ms=st.sampled_from([1, 10, 49, 50, 100, 400, 1000]))
+    @rule(step_ms=st.sampled_from([1, 10, 49, 50, 100]))
     def clock_goes_on(self, step_ms: int) -> None:
         self.model.clock_ms += step_ms
+
+    @rule(data=st.data(), beyond_ms=st.sampled_from([-1, 0, 0, 1]))
+    def clock_comes_to_what_is_due(self, data: st.DataObject, beyond_ms: int) -> None:
+        times_ms = [it for it in self.due_times_ms() if it > self.model.clock_ms]
+        if times_ms:
+            self.model.clock_ms = data.draw(st.sampled_from(times_ms)) + beyond_ms
+
+    def due_times_ms(self) -> list[int]:
+        """Return when anything comes due."""
+        due_ms = [
+            self.model.due_at(kind, execution)
+            for execution in self.model.executions.values()
+            for kind in KINDS_DUE
+        ]
+        return [at_ms for at_ms in due_ms if at_ms is not None]
 
     @rule(step_ms=st.sampled_from([1, 30, 100, 500]))
     def clock_steps_back(self, step_ms: int) -> None:

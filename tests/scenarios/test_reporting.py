@@ -76,16 +76,20 @@ def test_progress_renew_append_frame_with_a_fence_mismatch(
     start: Callable[..., leasehold.Handle],
     mismatched: Callable[..., leasehold.Handle],
     call: Callable[..., object],
+    core: Callable[..., Any],
+    attempt_row: Callable[..., Any],
     snapshot: Callable[[], Any],
 ) -> None:
     handle = start()
-    before = snapshot()
+    execution_id = handle.execution_id
+    before, rows = snapshot(), (core(execution_id), attempt_row(execution_id))
 
     with pytest.raises(leasehold.LeaseConflictError):
         call(ledger, operation, mismatched(handle))
 
     after = snapshot()
-    for table in ("exec_core", "attempt", "summary", "stream_frame"):
+    assert (core(execution_id), attempt_row(execution_id)) == rows
+    for table in ("summary", "stream_frame"):
         assert after[table] == before[table]
     (refusal,) = [e for e in after["stored_events"] if e not in before["stored_events"]]
     assert refusal["originator_id"] == f"{handle.execution_id}/refusals"

@@ -21,9 +21,7 @@ SELECT
     tags,
     raw_fields
 FROM exec_core
-WHERE (:after IS NULL OR execution_id > :after)
-    AND (:lane_id IS NULL OR lane_id = :lane_id)
-    AND (:public_state IS NULL OR public_state = :public_state)
+WHERE execution_id > :after
     AND (:namespace IS NULL OR namespace = :namespace)
 ORDER BY execution_id
 LIMIT :most
