@@ -60,7 +60,7 @@ class Reader:
         """Read from a store."""
         self._store = store
 
-    def execution(self, execution_id: UUID, /) -> ExecutionRow | None:
+    def execution(self, execution_id: UUID) -> ExecutionRow | None:
         """Return where an execution stands."""
         limits.identifier("execution_id", execution_id)
         row = self._one("execution", execution_id=str(execution_id))
@@ -108,13 +108,13 @@ class Reader:
                 rows = nsmallest(limit, chain.from_iterable(listed), key=_first)
         return [ExecutionRow.of(row) for row in rows]
 
-    def attempts(self, execution_id: UUID, /) -> list[AttemptRow]:
+    def attempts(self, execution_id: UUID) -> list[AttemptRow]:
         """Return the attempts of an execution, in order."""
         limits.identifier("execution_id", execution_id)
         rows = self._all("attempts", execution_id=str(execution_id))
         return [AttemptRow.of(row) for row in rows]
 
-    def attempt(self, execution_id: UUID, index: int, /) -> AttemptRow | None:
+    def attempt(self, execution_id: UUID, index: int) -> AttemptRow | None:
         """Return one attempt."""
         row = self._one("attempt", **_of_attempt(execution_id, index))
         return None if row is None else AttemptRow.of(row)
@@ -151,7 +151,7 @@ class Reader:
             rows = self._all("lease_events", **page)
         return [LeaseEventRow.of(row) for row in rows]
 
-    def summary(self, execution_id: UUID, index: int, /) -> SummaryRow | None:
+    def summary(self, execution_id: UUID, index: int) -> SummaryRow | None:
         """Return the summary of an attempt."""
         row = self._one("summary", **_of_attempt(execution_id, index))
         return None if row is None else SummaryRow.of(row)
@@ -160,7 +160,6 @@ class Reader:
         self,
         execution_id: UUID,
         index: int,
-        /,
         after: str | None = None,
         limit: int = 1000,
     ) -> list[FrameRow]:
@@ -183,7 +182,7 @@ class Reader:
         return [FrameRow.of(row) for row in rows]
 
     def tail_frames(
-        self, execution_id: UUID, index: int, /, after: str | None, block_ms: int
+        self, execution_id: UUID, index: int, after: str | None, block_ms: int
     ) -> list[FrameRow]:
         """Return the frames after a place, waiting for the first where there is none.
 
@@ -236,7 +235,7 @@ class Reader:
         return {state: counted.get(state.value, 0) for state in PublicState}
 
     def history(
-        self, execution_id: UUID, /, after: int = 0, limit: int | None = None
+        self, execution_id: UUID, after: int = 0, limit: int | None = None
     ) -> list[RecordedEvent]:
         """Return the events of an execution over all its streams, in log order.
 

@@ -109,7 +109,7 @@ def _corrupt(why: str) -> InvalidInputError:
     return InvalidInputError(message, code="corrupt_handle")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Handle:
     """A worker's right to one attempt, until its lease runs out.
 

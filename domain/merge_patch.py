@@ -32,31 +32,33 @@ def canonical_json(value: object) -> str:
     )
 
 
-def apply(document: Json, patch: Json) -> Json:
-    """Return the document with the patch merged in; neither is changed."""
+def apply(document: Json, patch: Json, *, null_sentinel: str | None) -> Json:
+    """Return the document with the patch merged in; neither is changed.
+
+    Args:
+        document: What is there.
+        patch: What is merged in.
+        null_sentinel: The text that stands for a null to be stored; None for none.
+    """
     if not isinstance(patch, dict):
-        return _stored(patch)
+        return patch if null_sentinel is None else _with_nulls(patch, null_sentinel)
     merged = dict(document) if isinstance(document, dict) else {}
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = apply(merged.get(key), value)
+            merged[key] = apply(merged.get(key), value, null_sentinel=null_sentinel)
     return merged
 
 
-def _stored(value: Json) -> Json:
-    if value == NULL_SENTINEL:
+def _with_nulls(value: Json, null_sentinel: str) -> Json:
+    if value == null_sentinel:
         return None
     if isinstance(value, list):
-        return [_stored_in_array(item) for item in value]
-    return value
-
-
-def _stored_in_array(value: Json) -> Json:
+        return [_with_nulls(item, null_sentinel) for item in value]
     if isinstance(value, dict):
-        return {key: _stored_in_array(item) for key, item in value.items()}
-    return _stored(value)
+        return {key: _with_nulls(item, null_sentinel) for key, item in value.items()}
+    return value
 
 
 def parse_patch(payload: bytes) -> JsonObject:

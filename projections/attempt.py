@@ -143,13 +143,15 @@ def _ended(event: AttemptEnd, place: Place) -> dict[str, str | int | None]:
     return values
 
 
-@rules.on(AttemptInterrupted)
-@rules.on(AttemptSucceeded)
-@rules.on(AttemptCancelled)
-@rules.on(AttemptDeadlinePassed)
 def ended(event: AttemptEnd, place: Place) -> Changes:
     """Close the attempt and its lease."""
     return (Update(TABLE, _key(event), _ended(event, place)),)
+
+
+rules.on(AttemptInterrupted)(ended)
+rules.on(AttemptSucceeded)(ended)
+rules.on(AttemptCancelled)(ended)
+rules.on(AttemptDeadlinePassed)(ended)
 
 
 @rules.on(AttemptFailed)

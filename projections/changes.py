@@ -53,6 +53,7 @@ class Merge:
     """Merge a JSON Merge Patch into a JSON column of the row with this key.
 
     Attributes:
+        null_sentinel: The text that stands for a null to be stored; None for none.
         values: Further columns to set.
         initial: What a new row has besides; empty where a row is always there.
     """
@@ -61,6 +62,7 @@ class Merge:
     key: Values
     column: str
     patch: JsonObject
+    null_sentinel: str | None = None
     values: Values = field(default_factory=dict)
     initial: Values = field(default_factory=dict)
 

@@ -230,7 +230,7 @@ def retry_scheduled(event: ExecutionRetryScheduled, place: Place) -> Changes:
         **_head(event, place),
     }
     patch: JsonObject = {"last_failure_message": event.failure_message}
-    return (Merge(STATE, _key(event), "raw_fields", patch, values),)
+    return (Merge(STATE, _key(event), "raw_fields", patch, values=values),)
 
 
 def _terminal(
@@ -253,7 +253,7 @@ def failed(event: ExecutionFailed, place: Place) -> Changes:
     if event.failure_message is None:
         return (Update(STATE, _key(event), values),)
     patch: JsonObject = {"last_failure_message": event.failure_message}
-    return (Merge(STATE, _key(event), "raw_fields", patch, values),)
+    return (Merge(STATE, _key(event), "raw_fields", patch, values=values),)
 
 
 @rules.on(ExecutionCompleted)
@@ -270,7 +270,7 @@ def cancelled(event: ExecutionCancelled, place: Place) -> Changes:
     """End it, with the reason."""
     values = _terminal(event, place, states.CANCELLED)
     patch: JsonObject = {"cancellation_reason": event.reason}
-    return (Merge(STATE, _key(event), "raw_fields", patch, values),)
+    return (Merge(STATE, _key(event), "raw_fields", patch, values=values),)
 
 
 @rules.on(ExecutionExpired)

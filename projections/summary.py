@@ -3,7 +3,7 @@
 from typing import Final
 
 from leasehold.domain.frames import FrameAppended, FrameMode
-from leasehold.domain.merge_patch import parse_patch
+from leasehold.domain.merge_patch import NULL_SENTINEL, parse_patch
 from leasehold.projections.changes import Changes, Merge, Place, Rules
 
 TABLE: Final = "summary"
@@ -27,6 +27,7 @@ def merged(event: FrameAppended, place: Place) -> Changes:
             },
             "document_json",
             parse_patch(event.payload),
+            null_sentinel=NULL_SENTINEL,
             values={
                 "version": event.summary_version,
                 "patch_kind": PATCH_KIND,

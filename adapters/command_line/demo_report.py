@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 import leasehold
-from leasehold.adapters.command_line import demo_jobs, listing, output
+from leasehold.adapters.command_line import demo_jobs, listing, output, tables
 
 _PROGRAM: Final = "leasehold"
 
@@ -206,7 +206,7 @@ def show(report: Report, *, as_json: bool) -> None:
 def _show_executions(report: Report) -> None:
     needs = {job.work.name: ", ".join(job.capabilities) for job in demo_jobs.JOBS}
     output.print_line("")
-    output.print_table(
+    tables.print_table(
         ("execution", "lane", "priority", "needs", "state", "attempts", "workers"),
         [
             (

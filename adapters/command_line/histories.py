@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 import leasehold
-from leasehold.adapters.command_line import options, output
+from leasehold.adapters.command_line import options, output, tables
 
 _PAGE: Final = 1000
 _BLOCK_MS: Final = 500
@@ -41,7 +41,7 @@ def history(
             for record in recorded:
                 output.print_json(record)
             return
-        output.print_table(
+        tables.print_entries(
             ("position", "at", "stream", "version", "topic", "what"),
             [
                 (
@@ -50,10 +50,10 @@ def history(
                     _stream_text(record.stream_id),
                     record.version,
                     record.topic,
-                    _event_text(record),
                 )
                 for record in recorded
             ],
+            [_event_text(record) for record in recorded],
         )
 
 
@@ -62,13 +62,11 @@ def _stream_text(stream_id: str) -> str:
     return "/" + stream_id.partition("/")[2]
 
 
-def _event_text(record: leasehold.RecordedEvent) -> output.Whole:
-    return output.Whole(
-        " ".join(
-            f"{name}={output.cell_text(value)}"
-            for name, value in output.columns_of(record.event).items()
-            if name not in _ENVELOPE and value not in (None, (), {})
-        )
+def _event_text(record: leasehold.RecordedEvent) -> str:
+    return " ".join(
+        f"{name}={output.cell_text(value)}"
+        for name, value in output.columns_of(record.event).items()
+        if name not in _ENVELOPE and value not in (None, (), {})
     )
 
 

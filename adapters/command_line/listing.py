@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
 
 import leasehold
-from leasehold.adapters.command_line import options, output
+from leasehold.adapters.command_line import options, output, tables
 
-_PAGE: int = 1000
-_LIST_COLUMNS = (
+_PAGE: Final = 1000
+_LIST_COLUMNS: Final = (
     "execution_id",
     "namespace",
     "lane_id",
-    "public_state",
+    "state",
     "attempt",
     "priority",
     "reclaims",
@@ -66,7 +66,7 @@ def list_executions(  # noqa: PLR0913 - one for each option
 def print_executions(rows: Iterable[leasehold.ExecutionRow]) -> None:
     """Print a table of executions."""
     rows = list(rows)
-    output.print_table(
+    tables.print_table(
         _LIST_COLUMNS,
         [
             (
@@ -82,6 +82,7 @@ def print_executions(rows: Iterable[leasehold.ExecutionRow]) -> None:
             for row in rows
         ],
         styles=[output.STATE_STYLES.get(row.public_state) for row in rows],
+        dispensable=("namespace", "reclaims", "created_at", "priority"),
     )
 
 
@@ -156,8 +157,8 @@ def _print_execution(row: leasehold.ExecutionRow) -> None:
 
 
 def _print_attempts(attempts: Iterable[leasehold.AttemptRow]) -> None:
-    output.print_table(
-        ("attempt", "worker", "epoch", "outcome", "started_at", "ended_at", "failure"),
+    tables.print_table(
+        ("attempt", "worker", "epoch", "outcome", "started_at", "lasted", "failure"),
         [
             (
                 row.attempt_index,
@@ -165,13 +166,18 @@ def _print_attempts(attempts: Iterable[leasehold.AttemptRow]) -> None:
                 row.lease_epoch,
                 row.outcome,
                 output.time_text(row.started_at_ms),
-                output.time_text(row.terminal_at_ms),
+                output.duration_text(_since(row.started_at_ms, row.terminal_at_ms)),
                 row.failure_message,
             )
             for row in attempts
         ],
         title="attempts",
+        dispensable=("lasted", "started_at"),
     )
+
+
+def _since(begin_ms: int, end_ms: int | None) -> int | None:
+    return None if end_ms is None else end_ms - begin_ms
 
 
 @dataclass
@@ -204,8 +210,8 @@ def renewals_joined(
 
 
 def _print_lease_events(rows: Iterable[leasehold.LeaseEventRow]) -> None:
-    output.print_table(
-        ("at", "epoch", "event", "cause", "by", "until"),
+    tables.print_table(
+        ("at", "epoch", "event", "cause", "by", "runs_out"),
         [
             (
                 output.time_text(row.occurred_at_ms),
@@ -213,9 +219,10 @@ def _print_lease_events(rows: Iterable[leasehold.LeaseEventRow]) -> None:
                 row.event_type if count == 1 else f"{row.event_type} ×{count}",
                 row.cause,
                 row.actor or row.worker_id,
-                output.time_text(row.expires_at_ms),
+                output.duration_text(_since(row.occurred_at_ms, row.expires_at_ms)),
             )
             for row, count in renewals_joined(rows)
         ],
         title="leases",
+        dispensable=("runs_out", "cause"),
     )

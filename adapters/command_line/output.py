@@ -7,27 +7,18 @@ with every control character escaped, and never as rich markup.
 import base64
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 _PREVIEW_CHARACTERS_MAX: Final = 60
 _ABSENT: Final = "-"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Whole(str):
-    """A text that is shown whole, and that is escaped already."""
-
-    __slots__ = ()
-
 
 STATE_STYLES: Final[Mapping[str, str]] = {
     "pending": "cyan",
@@ -68,6 +59,11 @@ def time_text(at_ms: int | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
+def duration_text(duration_ms: int | None) -> str:
+    """Write a duration in seconds, with its sign."""
+    return _ABSENT if duration_ms is None else f"{duration_ms / 1000:+.3f} s"
+
+
 def size_text(size_bytes: int) -> str:
     """Write a size in the largest unit that leaves it above one."""
     size = float(size_bytes)
@@ -83,6 +79,8 @@ def cell_text(value: object) -> str:
     match value:
         case None:
             return _ABSENT
+        case bool():
+            return "true" if value else "false"
         case bytes():
             text = _bytes_text(value)
         case str():
@@ -108,55 +106,6 @@ def _bytes_text(value: bytes) -> str:
         if len(head) < len(value):
             return head.decode(errors="replace")
         return f"0x{head.hex()}"
-
-
-def print_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    title: str | None = None,
-    styles: Sequence[str | None] | None = None,
-) -> None:
-    """Print rows under their column names.
-
-    Args:
-        columns: The names.
-        rows: As many values each; a `Whole` is not cut.
-        title: A heading.
-        styles: One style for each row, used on a terminal only.
-    """
-    target = console()
-    cells = [
-        [value if isinstance(value, Whole) else cell_text(value) for value in row]
-        for row in rows
-    ]
-    if not target.is_terminal:
-        if title is not None:
-            print_line(title)
-        _print_plain(columns, cells)
-        return
-    table = Table(
-        box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold"
-    )
-    for column in columns:
-        identifies = column.endswith("_id")
-        table.add_column(column, no_wrap=identifies, overflow="fold")
-    for index, row in enumerate(cells):
-        style = None if styles is None else styles[index]
-        table.add_row(*(Text(cell) for cell in row), style=style)
-    target.print(table)
-
-
-def _print_plain(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    widths = [
-        max(len(column), *(len(row[index]) for row in cells)) if cells else len(column)
-        for index, column in enumerate(columns)
-    ]
-    for row in (columns, *cells):
-        line = "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        )
-        print_line(line.rstrip())
 
 
 def print_fields(row: Mapping[str, object], *, title: str) -> None:

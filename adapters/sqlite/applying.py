@@ -77,7 +77,9 @@ def _merge(cursor: sqlite3.Cursor, change: Merge) -> None:
     statement = _select_statement(change.table, key, change.column)
     row = cursor.execute(statement, tuple(change.key.values())).fetchone()
     document = {} if row is None else json.loads(row[0])
-    merged = canonical_json(merge_patch.apply(document, change.patch))
+    merged = canonical_json(
+        merge_patch.apply(document, change.patch, null_sentinel=change.null_sentinel)
+    )
     values = {**change.values, change.column: merged}
     if row is None:
         values = {**change.key, **change.initial, **values}

@@ -29,6 +29,7 @@ from leasehold.adapters.sqlite.connecting import (
 )
 from leasehold.adapters.sqlite.recorder import Recorder
 from leasehold.adapters.store import Append, Clock, Row
+from leasehold.domain import limits
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
 from leasehold.domain.records import RecordedEvent
@@ -72,7 +73,7 @@ class SQLiteSession:
 
     def now_ms(self) -> int:
         """Return now; the transaction holds its lock by then."""
-        return self._clock()
+        return limits.time_ms("the reading of the clock", self._clock())
 
     def fetch_all(self, query: str, **parameters: object) -> list[Row]:
         """Run a named query and return its rows."""

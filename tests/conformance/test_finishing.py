@@ -20,6 +20,16 @@ def test_complete_keeps_the_result(result, ledger, clock, start, core) -> None:
     assert row["terminal_at_ms"] == clock()
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_any_run_of_bytes_serves(kind, ledger, start, core, sql) -> None:
+    handle = start(payload=kind(b"in"))
+    ledger.append_frame(handle, leasehold.Frame(kind(b"frame")))
+    ledger.complete(handle, kind(b"out"))
+    assert core(handle.execution_id)["payload"] == b"in"
+    assert core(handle.execution_id)["result"] == b"out"
+    assert sql("SELECT payload FROM stream_frame") == [{"payload": b"frame"}]
+
+
 def test_complete_ends_the_lease(ledger, clock, start, attempt_row, lease_rows) -> None:
     handle = start(worker="w")
     clock.advance(20)

@@ -61,6 +61,14 @@ def test_progress_with_neither_still_passes_the_guard(
         ledger.progress(handle)
 
 
+@pytest.mark.parametrize("message", ["", "__ff_null__", "null", '"', "\\u0000", "🦆"])
+def test_any_text_is_a_message(message, ledger, start, core) -> None:
+    handle = start()
+    ledger.progress(handle, message=message)
+    fields = json.loads(core(handle.execution_id)["raw_fields"])
+    assert fields == {"progress_message": message}
+
+
 def test_progress_outlives_the_attempt(ledger, clock, start, core) -> None:
     handle = start(ttl=1_000)
     ledger.progress(handle, 60, "nearly")

@@ -115,6 +115,15 @@ def test_the_word_for_null_as_a_key_is_a_key(start, patch, document) -> None:
     assert document(handle) == {"__ff_null__": 1, "a": "__ff_null__ and more"}
 
 
+def test_numbers_are_stored_as_given(start, patch, sql) -> None:
+    handle = start()
+    patch(handle, b'{"a":0.1,"b":12345678901234567890,"c":-1,"d":1e300,"e":2.50}')
+    (row,) = sql("SELECT document_json FROM summary")
+    assert row["document_json"] == (
+        '{"a":0.1,"b":12345678901234567890,"c":-1,"d":1e+300,"e":2.5}'
+    )
+
+
 def test_versions_grow_by_one_from_one(start, patch, sql) -> None:
     handle = start()
     versions = [patch(handle, {"n": n}).summary_version for n in range(4)]
@@ -181,6 +190,7 @@ NO_OBJECTS = {
     "NUL in a key": b'{"\\u0000":1}',
     "lone surrogate": b'{"a":"\\ud800"}',
     "trailing": b"{} {}",
+    "a number of too many digits": b'{"a":' + b"9" * 5_000 + b"}",
     "too deep": b'{"a":' + b"[" * 64 + b"]" * 64 + b"}",
     "far too deep": b'{"a":' * 200_000 + b"1" + b"}" * 200_000,
 }

@@ -7,11 +7,17 @@ import leasehold
 MIB = 1024 * 1024
 
 
+def limit_pages(ledger, most) -> None:
+    """Give the connection that writes a disk of so many pages."""
+    with ledger._store.write() as session:
+        session.cursor.execute(f"PRAGMA max_page_count = {most}")
+
+
 def test_a_full_disk_is_told_and_leaves_nothing_half_done(
     ledger, start, snapshot
 ) -> None:
     handle = start()
-    ledger._store.limit_pages(1)  # SQLite takes no less than what is there.
+    limit_pages(ledger, 1)  # SQLite takes no less than what is there.
     try:
         with pytest.raises(leasehold.StoreError, match=r"(?i)full") as refused:
             ledger.create_executions([{"payload": bytes(MIB)}] * 20)
@@ -23,7 +29,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(
             ledger.complete(handle, bytes(MIB))
         assert snapshot() == before
     finally:
-        ledger._store.limit_pages(1_000_000)
+        limit_pages(ledger, 1_000_000)
     ledger.complete(handle, bytes(MIB))
     assert len(ledger.read.execution(handle.execution_id).result) == MIB
 
@@ -141,6 +147,15 @@ def test_an_argument_that_there_is_not_is_refused_in_a_batch(
     with pytest.raises((leasehold.InvalidInputError, TypeError), match="priorty"):
         ledger.create_executions([{}, {"priorty": 5}])
     assert event_count() == 0
+
+
+@pytest.mark.parametrize("reading", [None, "now", 1.5])
+def test_a_clock_that_tells_no_time_is_told(reading, store_url) -> None:
+    with (
+        leasehold.open(store_url, clock=lambda: reading) as ledger,
+        pytest.raises(leasehold.LeaseholdError, match="clock"),
+    ):
+        ledger.create_execution()
 
 
 def test_a_clock_that_breaks_writes_nothing(store_url) -> None:

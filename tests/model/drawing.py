@@ -28,6 +28,7 @@ TTLS = st.sampled_from([1, 50, 50, 400, 400, 400])
 CAPABILITIES = st.sampled_from([(), (), (), ("gpu",), TOKENS])
 SERVED = st.sampled_from([*[TOKENS] * 6, (), ("gpu",)])
 PRIORITIES = st.sampled_from([-1, 0, 0, 7])
+STEPS = st.sampled_from([1, 10, 49, 50, 100, 300])
 OFFSETS = st.sampled_from([*[None] * 8, -10, 60, 300])
 TWISTS = st.sampled_from(
     [*[None] * 18, "lease", "epoch", "attempt", "execution", "first"]

@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from machine import LedgerMachine
 
 EXAMPLES = os.environ.get("LEASEHOLD_MODEL_EXAMPLES")
-EXAMPLES_IN_CI = {"memory": 60, "file": 25}
+EXAMPLES_IN_CI = {"memory": 150, "file": 50}
 
 
 @pytest.mark.parametrize("store", ["memory", "file"])

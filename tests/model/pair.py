@@ -1,0 +1,145 @@
+"""A model and a ledger side by side, and what both are told to do."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from comparing import compare_execution, compare_history
+from hypothesis import strategies as st
+from ledger_model.calls import LedgerModel
+from ledger_model.claiming import KINDS_DUE
+from ledger_model.records import Presented, Refused
+from store_checks import (
+    assert_epochs_rise_by_one,
+    assert_log_is_whole,
+    assert_one_live_lease_each,
+    assert_tables_equal_their_replay,
+)
+
+import leasehold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+START_MS = 1_700_000_000_000
+
+
+def present(handle: leasehold.Handle) -> Presented:
+    """Tell the model what the handle claims to be."""
+    return Presented(
+        handle.execution_id, handle.attempt_index, handle.lease_id, handle.lease_epoch
+    )
+
+
+class Pair:
+    """Makes each call on the model and on a ledger, and compares."""
+
+    on_file = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = LedgerModel(START_MS)
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.path = Path(self.folder.name) / "ledger.db"
+        url = f"sqlite:///{self.path}" if self.on_file else "sqlite://"
+        self.ledger = leasehold.open(
+            url, clock=lambda: self.model.clock_ms, durability="normal"
+        )
+        self.drawn = 0
+        self.handles: list[leasehold.Handle] = []
+        self.grants: list[tuple[leasehold.ResumeGrant, Any]] = []
+        self.stream_ids: dict[tuple[uuid.UUID, int], tuple[int, int]] = {}
+
+    def finish(self) -> None:
+        """Check the whole store, and let go of it."""
+        try:
+            for execution in self.model.executions.values():
+                compare_history(self.ledger.read, execution)
+            assert_log_is_whole(self.query)
+            assert_epochs_rise_by_one(self.query)
+            assert_tables_equal_their_replay(self.ledger)
+        finally:
+            self.ledger.close()
+            self.folder.cleanup()
+
+    def compare_rows(self) -> None:
+        """Check every row of every table that the model knows of."""
+        for execution in self.model.executions.values():
+            compare_execution(self.ledger.read, execution)
+        assert_one_live_lease_each(self.query)
+
+    def query(self, statement: str) -> Iterable[Any]:
+        """Read a file as an outsider; a private store through its own hook."""
+        if not self.on_file:
+            rows = self.ledger._store.query_plain(statement, ())
+            return [tuple(row.values()) for row in rows]
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    def both(self, modelled: Callable[[], Any], real: Callable[[], Any]) -> Any:
+        """Make the call on both; return the two answers, or None when refused."""
+        try:
+            expected = modelled()
+        except Refused as refused:
+            code = refused.code
+        else:
+            return expected, real()
+        with pytest.raises(leasehold.LeaseholdError) as caught:
+            real()
+        assert caught.value.code == code
+        return None
+
+    def accept(self, handle: leasehold.Handle, lease: Any) -> None:
+        """Compare the handle with the lease that the model gave out."""
+        assert handle.backend is leasehold.BackendTag.SQLITE
+        assert handle.lease_id.version == 4
+        assert handle.lease_id not in [known.lease_id for known in self.handles]
+        got = (handle.attempt_index, handle.lease_epoch, handle.lease_expires_at_ms)
+        assert got == (lease.attempt_index, lease.epoch, lease.expires_at_ms)
+        assert leasehold.Handle.parse(str(handle)) == handle
+        lease.lease_id = handle.lease_id
+        self.handles.append(handle)
+
+    def new_id(self) -> uuid.UUID:
+        """Give an id that was never given before, the same in every run."""
+        self.drawn += 1
+        return uuid.UUID(int=(0xFACE << 96) + self.drawn, version=4)
+
+    def any_handle(self, data: st.DataObject) -> leasehold.Handle:
+        """Draw a handle, more often than not one whose lease runs."""
+        verdicts = [self.model.verdict(present(handle)) for handle in self.handles]
+        running = [
+            handle
+            for handle, verdict in zip(self.handles, verdicts, strict=True)
+            if verdict is None
+        ]
+        if running and data.draw(st.integers(0, 4)):
+            return data.draw(st.sampled_from(running))
+        return data.draw(st.sampled_from(self.handles))
+
+    def any_execution(self, data: st.DataObject, *, ended: bool = False) -> uuid.UUID:
+        """Draw an execution, now and then one that is not there."""
+        if data.draw(st.integers(0, 19)) == 0:
+            return self.new_id()
+        known = list(self.model.executions)
+        if ended and data.draw(st.integers(0, 3)):
+            executions = self.model.executions
+            known = [it for it in known if executions[it].terminal_at_ms] or known
+        return data.draw(st.sampled_from(known))
+
+    def due_times_ms(self) -> list[int]:
+        """Return when anything comes due."""
+        due_ms = [
+            self.model.due_at(kind, execution)
+            for execution in self.model.executions.values()
+            for kind in KINDS_DUE
+        ]
+        return [at_ms for at_ms in due_ms if at_ms is not None]
