@@ -112,9 +112,7 @@ def _next_summary_version(work: Work, patch: JsonObject) -> int:
     """Check that the document stays within its limit; return the version it gets."""
     row = work.session.fetch_one("summary", **_of_attempt(work))
     document: Json = {} if row is None else json.loads(row[2])
-    merged = merge_patch.apply(
-        document, patch, null_sentinel=merge_patch.NULL_SENTINEL
-    )
+    merged = merge_patch.apply(document, patch, null_sentinel=merge_patch.NULL_SENTINEL)
     merge_patch.check_document_size(merge_patch.canonical_json(merged))
     return 1 if row is None else row[3] + 1
 

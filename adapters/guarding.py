@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final, TypeVar
 
-from leasehold.adapters.commands import Commands, Draws, load_existing
+from leasehold.adapters.commands import Commands, load_existing
 from leasehold.adapters.recording import Loaded, record
-from leasehold.adapters.store import Store, WriteSession
+from leasehold.adapters.store import WriteSession
 from leasehold.domain.attempts import Attempt
 from leasehold.domain.errors import ContentionError, NotFoundError, StoreError
 from leasehold.domain.executions import Execution
@@ -71,13 +71,12 @@ class RefusalCounts:
             return count
 
 
+REFUSAL_COUNTS: Final = RefusalCounts()
+"""Of this process, over all ledgers that it has open."""
+
+
 class GuardedCommands(Commands):
     """Commands that a worker calls with a handle."""
-
-    def __init__(self, store: Store, draws: Draws | None = None) -> None:
-        """Work on a store."""
-        super().__init__(store, draws)
-        self._refusals = RefusalCounts()
 
     def _guarded(
         self,
@@ -120,7 +119,7 @@ class GuardedCommands(Commands):
     def _record_refusal(
         self, work: Work, operation: str, error: ContentionError
     ) -> None:
-        refused_count = self._refusals.count(work.lease)
+        refused_count = REFUSAL_COUNTS.count(work.lease)
         if is_recorded(refused_count):
             refused = _refusal(work, operation, error, refused_count)
             record(work.session, work.loaded, (refused,), clock_at_ms=work.clock_at_ms)

@@ -14,9 +14,11 @@ from pydantic import TypeAdapter
 from leasehold.adapters import codec
 from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
 from leasehold.domain import streams
-from leasehold.domain.attempts import Attempt, LeaseState
+from leasehold.domain.attempts import Attempt, AttemptEvent, LeaseState
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.executions import Execution
+from leasehold.domain.frames import FrameAppended
+from leasehold.domain.refusals import RefusalRecorded
 from leasehold.domain.retries import RetryPolicy
 from leasehold.domain.states import (
     EligibilityState,
@@ -44,6 +46,10 @@ _TERMINAL_OUTCOMES: Final = {
 _EXECUTION_COLUMNS: Final = 19
 
 
+_uuid: Final = lru_cache(maxsize=4096)(UUID)
+"""Read an id; a worker's calls come with the same ones again and again."""
+
+
 @lru_cache(maxsize=256)
 def _retry_policy(text: str) -> RetryPolicy:
     return _POLICY.validate_json(text)
@@ -58,39 +64,46 @@ class Loaded:
         frame_count: How many durable and summary frames that attempt has.
     """
 
-    __slots__ = ("_heads", "attempt", "execution", "frame_count", "last_event_at_ms")
+    __slots__ = ("_row", "attempt", "execution", "frame_count", "last_event_at_ms")
 
     def __init__(self, row: Row) -> None:
         """Read a row of the query `load_execution`."""
+        self._row = row
         self.execution = _execution(row)
         self.last_event_at_ms: int = row[18]
-        execution_id: str = row[0]
-        self._heads: dict[str, Head] = {execution_id: (row[14], row[15])}
-        if row[16]:
-            self._heads[f"{execution_id}/refusals"] = (row[16], row[17])
         self.attempt: Attempt | None = None
         self.frame_count = 0
         if row[19] is not None:
             self.attempt = _attempt(self.execution, row[_EXECUTION_COLUMNS:])
-            stream_id = f"{execution_id}/{self.attempt.attempt_index}"
-            self._heads[stream_id] = (row[28], row[29])
-            if row[30]:
-                self._heads[f"{stream_id}/frames"] = (row[30], row[31])
-                self.frame_count = row[30]
+            self.frame_count = row[30]
             self.last_event_at_ms = max(self.last_event_at_ms, row[32])
 
     def now_ms(self, reading_ms: int) -> int:
         """Return the time to record: the clock's, but never before what is recorded."""
         return max(reading_ms, self.last_event_at_ms)
 
-    def head(self, stream_id: str) -> Head:
-        """Return where a stream of this execution stands."""
-        return self._heads.get(stream_id, NO_EVENTS)
+    def head(self, event: DomainEvent) -> Head:
+        """Return where the stream that an event goes to stands."""
+        row = self._row
+        match event:
+            case AttemptEvent() if self._is_last(event.attempt_index):
+                return row[28], row[29]
+            case AttemptEvent():
+                return NO_EVENTS
+            case FrameAppended():
+                return (row[30], row[31]) if row[30] else NO_EVENTS
+            case RefusalRecorded():
+                return (row[16], row[17]) if row[16] else NO_EVENTS
+            case _:
+                return row[14], row[15]
+
+    def _is_last(self, attempt_index: int) -> bool:
+        return self.attempt is not None and self.attempt.attempt_index == attempt_index
 
 
 def _execution(row: Row) -> Execution:
     return Execution(
-        execution_id=UUID(row[0]),
+        execution_id=_uuid(row[0]),
         lane_id=row[1],
         lifecycle_phase=_PHASES[row[2]],
         due=row[3] == EligibilityState.ELIGIBLE_NOW.value,
@@ -113,7 +126,7 @@ def _attempt(execution: Execution, columns: Row) -> Attempt:
         attempt_index=execution.attempts_started - 1,
         worker_id=columns[0],
         worker_instance_id=columns[1],
-        lease_id=UUID(columns[2]),
+        lease_id=_uuid(columns[2]),
         lease_epoch=columns[3],
         lease_ttl_ms=columns[4],
         lease_state=_LEASE_STATES[columns[5]],
@@ -153,7 +166,7 @@ def record(
         stream_id = streams.of_event(event)
         head = heads.get(stream_id)
         if head is None:
-            head = NO_EVENTS if loaded is None else loaded.head(stream_id)
+            head = NO_EVENTS if loaded is None else loaded.head(event)
         version = head[0] + 1
         state, sha256 = codec.encode(event, stream_id, version, head[1])
         heads[stream_id] = (version, sha256)

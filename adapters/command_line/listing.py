@@ -82,7 +82,7 @@ def print_executions(rows: Iterable[leasehold.ExecutionRow]) -> None:
             for row in rows
         ],
         styles=[output.STATE_STYLES.get(row.public_state) for row in rows],
-        dispensable=("namespace", "reclaims", "created_at", "priority"),
+        dispensable=("namespace", "reclaims", "created_at", "priority", "attempt"),
     )
 
 

@@ -1,5 +1,6 @@
 """Connections to an SQLite database, and what their errors mean."""
 
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -48,8 +49,21 @@ class Target:
         """The name that sqlite3 opens."""
         if self.path is None:
             return ":memory:"
-        mode = "ro" if self.read_only else "rwc"
+        mode = "rwc"
+        if self.read_only:
+            mode = "ro&immutable=1" if self._cannot_change else "ro"
         return f"file:{quote(str(self.path))}?mode={mode}"
+
+    @property
+    def _cannot_change(self) -> bool:
+        """Whether the file lies on a read-only file system with nothing in its WAL.
+
+        SQLite reads a store in WAL mode only where it may write beside it, or is told
+        that nobody can.
+        """
+        if self.path is None or Path(f"{self.path}-wal").exists():
+            return False
+        return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
 
     @property
     def shown(self) -> str:

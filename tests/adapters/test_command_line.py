@@ -1,6 +1,7 @@
 """The commands that look into a ledger: what they print, for people and machines."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -290,6 +291,40 @@ def test_a_terminal_gets_no_markup_from_stored_text(capsys, file_url, monkeypatc
     assert "\x1b]0;" not in shown
     assert "\x9b" not in shown
     assert "\u202e" not in shown
+
+
+def stripped(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_a_narrow_terminal_leaves_columns_out_and_a_pipe_does_not(
+    capsys, file_url, story, monkeypatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    heads = {}
+    for width in ("60", "80", "200"):
+        monkeypatch.setenv("COLUMNS", width)
+        assert application.run(["list", "--store", file_url]) == 0
+        lines = stripped(capsys.readouterr().out).splitlines()
+        assert max(map(len, lines)) <= int(width)
+        heads[width] = lines[0].split()
+    assert heads["60"] == ["execution_id", "lane_id", "state"]
+    assert heads["80"][:4] == ["execution_id", "lane_id", "state", "attempt"]
+    assert heads["200"][-1] == "created_at"
+
+
+def test_on_a_terminal_the_details_of_an_event_stand_under_it(
+    capsys, file_url, story, monkeypatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = ["history", str(story["waiting"]), "--store", file_url]
+    assert application.run(arguments) == 0
+    head, event, *details = stripped(capsys.readouterr().out).splitlines()
+    assert head.split() == ["position", "at", "stream", "version", "topic"]
+    assert event.endswith("execution.created")
+    assert details
+    assert all(line.startswith("    ") for line in details)
 
 
 def test_escaping_leaves_what_can_be_read_as_it_is():

@@ -136,6 +136,18 @@ def test_a_guess_of_one_part_of_the_fence_opens_nothing(
 
 
 @every_operation
+def test_the_right_lease_on_an_earlier_attempt_is_a_conflict(
+    operation, ledger, clock, start, call
+) -> None:
+    start(ttl=1_000)
+    clock.advance(1_000)
+    new = ledger.claim(worker_id="w2")
+    assert new.attempt_index == 1
+    error = refusal(call, ledger, operation, new.replace(attempt_index=0))
+    assert error.code == "lease_conflict"
+
+
+@every_operation
 def test_the_handle_from_before_a_take_over_is_a_conflict(
     operation, ledger, clock, start, call
 ) -> None:

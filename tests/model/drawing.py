@@ -33,7 +33,7 @@ OFFSETS = st.sampled_from([*[None] * 8, -10, 60, 300])
 TWISTS = st.sampled_from(
     [*[None] * 18, "lease", "epoch", "attempt", "execution", "first"]
 )
-MODES = st.sampled_from([(1_000, 1, 4, 0.5), (60_000, 2, 3, 0.2), (10, 1, 2, 1.0)])
+MODES = st.sampled_from([(1_000, 1, 16, 0.5), (60_000, 2, 3, 0.2), (200, 1, 4, 1.0)])
 DOCUMENTS = st.dictionaries(
     st.sampled_from("abc"),
     st.recursive(

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from drawing import DOCUMENTS, LANES, MODES, SERVED, TTLS, TWISTS, WORKERS
+from drawing import DOCUMENTS, LANES, MODES, SERVED, STEPS, TTLS, TWISTS, WORKERS
 from hypothesis import strategies as st
 from pair import Pair, present
 
@@ -117,16 +117,18 @@ class WorkerActions(Pair):
             self.compare_frame(handle, *answers)
 
     def append_telemetry(self, data: st.DataObject) -> None:
-        """Append a frame that is no history."""
+        """Append frames that are no history, some time apart."""
         handle, mode = self.shown(data), data.draw(MODES)
-        answers = self.both(
-            lambda: self.model.append_best_effort(present(handle), b"live", mode),
-            lambda: self.ledger.append_frame(
-                handle, Frame(b"live", mode=BestEffort(*mode))
-            ),
-        )
-        if answers is not None:
-            self.compare_frame(handle, *answers)
+        for step_ms in data.draw(st.lists(STEPS, min_size=1, max_size=6)):
+            answers = self.both(
+                lambda: self.model.append_best_effort(present(handle), b"live", mode),
+                lambda: self.ledger.append_frame(
+                    handle, Frame(b"live", mode=BestEffort(*mode))
+                ),
+            )
+            if answers is not None:
+                self.compare_frame(handle, *answers)
+            self.model.clock_ms += step_ms
 
     def compare_frame(self, handle: leasehold.Handle, expected: Any, got: Any) -> None:
         """Compare the outcome of an append; the id grows and tells the time."""

@@ -1,0 +1,106 @@
+"""One transaction on an SQLite connection, as the ledger sees it."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.sqlite import SQLiteCursor
+
+from leasehold.adapters.queries import named_queries
+from leasehold.adapters.sqlite import schema
+from leasehold.adapters.sqlite.applying import apply
+from leasehold.adapters.sqlite.recorder import Recorder
+from leasehold.adapters.store import Append, Clock, Row
+from leasehold.domain import limits
+from leasehold.domain.records import RecordedEvent
+from leasehold.projections.changes import Place
+from leasehold.projections.registry import KEYS, PROJECTION_VERSION, project
+
+_PACKAGE: Final = __package__
+_KEEP_BEST_EFFORT: Final = (
+    "CREATE TEMP TABLE kept_frame AS "
+    "SELECT * FROM main.stream_frame WHERE mode = 'best_effort'"
+)
+_RESTORE_BEST_EFFORT: Final = "INSERT INTO stream_frame SELECT * FROM temp.kept_frame"
+_RESTORE_EVENT: Final = """
+INSERT INTO stored_events
+    (notification_id, originator_id, originator_version, topic, state)
+VALUES (?, ?, ?, ?, ?)
+"""
+
+
+class SQLiteSession:
+    """One transaction on one connection."""
+
+    __slots__ = ("_clock", "_queries", "_recorder", "cursor")
+
+    def __init__(
+        self, driver: sqlite3.Connection, recorder: Recorder, clock: Clock
+    ) -> None:
+        """Begin on a connection whose transaction is open."""
+        self.cursor = driver.cursor()
+        self._recorder = recorder
+        self._clock = clock
+        self._queries = named_queries(_PACKAGE)
+
+    def now_ms(self) -> int:
+        """Return now; the transaction holds its lock by then."""
+        return limits.time_ms("the reading of the clock", self._clock())
+
+    def fetch_all(self, query: str, **parameters: object) -> list[Row]:
+        """Run a named query and return its rows."""
+        return self.cursor.execute(self._queries[query], parameters).fetchall()
+
+    def fetch_one(self, query: str, **parameters: object) -> Row | None:
+        """Run a named query and return its first row."""
+        rows = self.cursor.execute(self._queries[query], parameters).fetchall()
+        return rows[0] if rows else None
+
+    def execute(self, statement: str, **parameters: object) -> int:
+        """Run a named statement; return how many rows it touched."""
+        return self.cursor.execute(self._queries[statement], parameters).rowcount
+
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """Return the rows of a projected table in the order of its key."""
+        order = ", ".join(KEYS[table])
+        cursor = self.cursor.execute(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def empty_projections(self) -> None:
+        """Make the projected tables anew; best-effort frames are carried over."""
+        self.cursor.execute(_KEEP_BEST_EFFORT)
+        schema.recreate_projected(self.cursor)
+        self.cursor.execute(_RESTORE_BEST_EFFORT)
+        self.cursor.execute("DROP TABLE temp.kept_frame")
+        schema.set_projection_version(self.cursor, PROJECTION_VERSION)
+
+    def restore(self, recorded: RecordedEvent, state: bytes) -> None:
+        """Append an event at its own position, as it was stored elsewhere."""
+        values = (
+            recorded.position,
+            recorded.stream_id,
+            recorded.version,
+            recorded.topic,
+            state,
+        )
+        self.cursor.execute(_RESTORE_EVENT, values)
+
+    def project(self, recorded: RecordedEvent) -> None:
+        """Apply what a stored event projects."""
+        place = Place(recorded.stream_id, recorded.version, recorded.sha256)
+        apply(self.cursor, project(recorded.event, place), recorded.position)
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Append events and apply what they project."""
+        recorder_cursor = SQLiteCursor(self.cursor)
+        stored = [
+            StoredEvent(
+                item.place.stream_id, item.place.version, item.event.TOPIC, item.state
+            )
+            for item in appends
+        ]
+        positions = self._recorder._insert_events(recorder_cursor, stored)  # noqa: SLF001
+        for item, position in zip(appends, positions or (), strict=True):
+            apply(self.cursor, project(item.event, item.place), position)

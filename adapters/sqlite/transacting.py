@@ -1,0 +1,173 @@
+"""The transactions of an SQLite store: who may write, and how each one ends."""
+
+import os
+import sqlite3
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Final
+
+from eventsourcing.persistence import (
+    ConnectionPoolClosedError,
+    ConnectionUnavailableError,
+)
+from eventsourcing.sqlite import SQLiteConnection
+
+from leasehold.adapters.sqlite.connecting import (
+    BUSY_TIMEOUT_S,
+    DRIVER_ERRORS,
+    Datastore,
+    Target,
+    driver_of,
+    store_error,
+)
+from leasehold.adapters.sqlite.recorder import Recorder
+from leasehold.adapters.sqlite.session import SQLiteSession
+from leasehold.adapters.store import Clock
+from leasehold.domain.errors import StoreError
+
+_READ: Final = "BEGIN"
+_WRITE: Final = "BEGIN IMMEDIATE"
+
+
+class Transactions:
+    """Where the transactions of one ledger begin.
+
+    The threads of a process take turns to write here. The pool has such a lock too,
+    but makes readers queue behind a writer who waits for it, and does not give it
+    back where a connection cannot be made.
+    """
+
+    def __init__(self, target: Target, clock: Clock) -> None:
+        """Prepare a pool; connections are made when they are needed."""
+        self.target = target
+        self.clock = clock
+        self.datastore = Datastore(target)
+        self.recorder = Recorder(self.datastore)
+        self.turn = threading.Lock()
+        self._process = os.getpid()
+        self._writer: SQLiteConnection | None = None
+
+    def read(self) -> "Transaction":
+        """Return a transaction over one consistent view."""
+        return Transaction(self, _READ)
+
+    def write(self) -> "Transaction":
+        """Return a transaction that takes the write lock when it begins."""
+        return Transaction(self, _WRITE)
+
+    def connection(self, *, writes: bool) -> SQLiteConnection:
+        """Take a connection; the one whose turn it is to write gets always the same.
+
+        A store in memory has a single connection, which readers need in between.
+        """
+        if not writes or self.target.path is None:
+            return self.datastore.pool.get_connection()
+        if self._writer is None or self.datastore.pool.closed:
+            self._writer = self.datastore.pool.get_connection()
+        return self._writer
+
+    def give_back(self, connection: SQLiteConnection) -> None:
+        """Return a connection; the one that writes is kept while it is whole."""
+        if connection is self._writer:
+            if not connection.closed:
+                return
+            self._writer = None
+        with suppress(ConnectionPoolClosedError):
+            self.datastore.pool.put_connection(connection)
+
+    def close(self) -> None:
+        """Close the connections; in a forked child leave the parent's alone."""
+        if os.getpid() == self._process:
+            self.datastore.close()
+
+    def check_process(self) -> None:
+        """Refuse a forked child.
+
+        Raises:
+            StoreError: The connections are those of the parent process.
+        """
+        if os.getpid() != self._process:
+            message = (
+                "the ledger was opened in another process and this one was forked "
+                "from it; open the ledger in this process"
+            )
+            raise StoreError(message)
+
+
+class Transaction:
+    """A transaction as a context manager: it commits when its block ends without error.
+
+    A class and not a generator: it stands on the path of every call.
+    """
+
+    __slots__ = ("_begin", "_connection", "_driver", "_has_turn", "_transactions")
+
+    def __init__(self, transactions: Transactions, begin: str) -> None:
+        """Say how it begins; nothing happens before the block."""
+        self._transactions = transactions
+        self._begin = begin
+        self._has_turn = False
+        self._connection: SQLiteConnection | None = None
+        self._driver: sqlite3.Connection | None = None
+
+    def __enter__(self) -> SQLiteSession:
+        """Wait for the turn and for the lock, and begin."""
+        transactions = self._transactions
+        transactions.check_process()
+        try:
+            if self._begin is _WRITE:
+                self._has_turn = transactions.turn.acquire(timeout=BUSY_TIMEOUT_S)
+                if not self._has_turn:
+                    raise ConnectionUnavailableError  # noqa: TRY301
+            self._connection = transactions.connection(writes=self._has_turn)
+            self._driver = driver_of(self._connection)
+            self._driver.execute(self._begin)
+        except DRIVER_ERRORS as error:
+            self._release()
+            raise store_error(error, transactions.target) from error
+        except BaseException:
+            self._roll_back()
+            self._release()
+            raise
+        return SQLiteSession(self._driver, transactions.recorder, transactions.clock)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Commit, or undo what the block did; give the connection and the turn back."""
+        try:
+            if exc_value is None and self._driver is not None:
+                self._driver.execute("COMMIT")
+        except DRIVER_ERRORS as error:
+            self._roll_back()
+            raise store_error(error, self._transactions.target) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        else:
+            if exc_value is not None:
+                self._roll_back()
+        finally:
+            self._release()
+        if isinstance(exc_value, DRIVER_ERRORS):
+            raise store_error(exc_value, self._transactions.target) from exc_value
+
+    def _roll_back(self) -> None:
+        """Undo what was done, where SQLite has not done so by itself."""
+        if self._driver is None or self._connection is None:
+            return
+        try:
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._connection.close()
+
+    def _release(self) -> None:
+        if self._connection is not None:
+            self._transactions.give_back(self._connection)
+        if self._has_turn:
+            self._transactions.turn.release()

@@ -1,0 +1,106 @@
+"""Resume grants: the token, and the check of a grant that is presented."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leasehold.domain.errors import InvalidGrantError, InvalidInputError
+from leasehold.domain.grants import RecordedGrant, ResumeGrant, check_grant
+
+GRANT = ResumeGrant(
+    grant_id=UUID("00000000-0000-4000-8000-00000000000a"),
+    execution_id=UUID("018f0000-0000-7000-8000-000000000001"),
+    worker_id="worker-1",
+    expires_at_ms=2_000,
+)
+RECORDED = RecordedGrant(
+    grant_id=GRANT.grant_id,
+    execution_id=GRANT.execution_id,
+    worker_id="worker-1",
+    expires_at_ms=2_000,
+    used_at_ms=None,
+)
+TOKEN = "grant.AQAAAAAAAEAAgAAAAAAAAAoBjwAAAABwAIAAAAAAAAABAAAAAAAAB9B3b3JrZXItMW4Jw04"
+
+workers = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=128
+).filter(lambda name: name == name.strip())
+grants = st.builds(ResumeGrant, st.uuids(), st.uuids(), workers, st.integers(0, 2**53))
+
+
+def test_a_token_of_this_version_is_read_for_ever() -> None:
+    assert str(GRANT) == TOKEN
+    assert ResumeGrant.parse(TOKEN) == GRANT
+
+
+@given(grants)
+def test_a_grant_comes_back_from_its_token(grant) -> None:
+    token = str(grant)
+    assert ResumeGrant.parse(token) == grant
+    assert token.isascii()
+    assert not set(token) & set("+/= ")
+
+
+@given(grants, st.data())
+def test_a_changed_letter_is_noticed(grant, data) -> None:
+    token = str(grant)
+    place = data.draw(st.integers(0, len(token) - 1))
+    letter = data.draw(st.characters(codec="ascii").filter(lambda c: c != token[place]))
+    with pytest.raises(InvalidInputError):
+        ResumeGrant.parse(token[:place] + letter + token[place + 1 :])
+
+
+@pytest.mark.parametrize("length", range(len(TOKEN)))
+def test_a_token_cut_anywhere_is_refused(length) -> None:
+    with pytest.raises(InvalidInputError, match="does not decode") as raised:
+        ResumeGrant.parse(TOKEN[:length])
+    assert raised.value.code == "invalid_input"
+
+
+@pytest.mark.parametrize("given_", [None, 7, TOKEN.encode(), GRANT])
+def test_what_is_not_text_is_refused(given_) -> None:
+    with pytest.raises(InvalidInputError):
+        ResumeGrant.parse(given_)
+
+
+def check(recorded, *, worker_id="worker-1", now_ms=1_999):
+    check_grant(GRANT, recorded, worker_id=worker_id, now_ms=now_ms)
+
+
+def test_a_grant_serves_its_worker_until_its_last_millisecond() -> None:
+    check(RECORDED)
+
+
+USED = replace(RECORDED, used_at_ms=1_500)
+REFUSED = {
+    "unknown": ((None, "worker-2", 2_000), "not recorded in this store"),
+    "another execution's": (
+        (replace(USED, execution_id=UUID(int=1)), "worker-2", 2_000),
+        "not recorded in this store",
+    ),
+    "used, late, another worker": ((USED, "worker-2", 2_000), "used at 1500 ms"),
+    "late, another worker": ((RECORDED, "worker-2", 2_000), "ran out at 2000 ms"),
+    "late": ((RECORDED, "worker-1", 2_000), "ran out at 2000 ms"),
+    "another worker": (
+        (RECORDED, "worker-2", 1_999),
+        "issued for worker 'worker-1', not for 'worker-2'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_grant_is_refused_in_the_order_of_the_contract(case) -> None:
+    (recorded, worker_id, now_ms), told = REFUSED[case]
+    with pytest.raises(InvalidGrantError, match=told):
+        check(recorded, worker_id=worker_id, now_ms=now_ms)
+
+
+def test_what_is_recorded_decides_and_not_what_is_presented() -> None:
+    forged = replace(GRANT, worker_id="worker-2", expires_at_ms=10**12)
+    with pytest.raises(InvalidGrantError, match="ran out"):
+        check_grant(forged, RECORDED, worker_id="worker-2", now_ms=2_000)
+    with pytest.raises(InvalidGrantError, match="issued for"):
+        check_grant(forged, RECORDED, worker_id="worker-2", now_ms=1_000)
