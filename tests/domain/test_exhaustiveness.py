@@ -76,7 +76,7 @@ CASES = {
     ),
     "an attempt's, in the union": (
         ("attempts.py", ATTEMPT, (IN_ALL,)),
-        'incompatible type "AttemptForgotten',
+        'Argument 2 to "_closed" has incompatible type',
     ),
     "an attempt's, among the ends": (
         ("attempts.py", ATTEMPT, (IN_THE_ENDS,)),

@@ -15,7 +15,6 @@ from leasehold.domain.frames import (
     FrameId,
     FrameKind,
     FrameMode,
-    Summary,
     next_frame_id,
 )
 
