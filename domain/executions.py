@@ -327,8 +327,12 @@ def is_past_deadline(execution: Execution, *, now_ms: int) -> bool:
     )
 
 
-def check_active(execution: Execution) -> None:
+def check_active(execution: Execution, *, last_lease: str = "") -> None:
     """Refuse where no worker has the execution.
+
+    Args:
+        execution: As it stands.
+        last_lease: For the message: what became of the last lease on it.
 
     Raises:
         ExecutionNotActiveError: It is runnable or terminal.
@@ -340,7 +344,7 @@ def check_active(execution: Execution) -> None:
             if execution.lifecycle_phase is LifecyclePhase.TERMINAL
             else "it waits to be claimed; claim again to work on it"
         )
-        message = f"execution {execution.execution_id} is {state}: {advice}"
+        message = f"execution {execution.execution_id} is {state}{last_lease}: {advice}"
         raise ExecutionNotActiveError(
             message,
             lifecycle_phase=execution.lifecycle_phase,

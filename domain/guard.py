@@ -15,6 +15,7 @@ from leasehold.domain.errors import (
 )
 from leasehold.domain.executions import Execution, check_active
 from leasehold.domain.handles import Lease
+from leasehold.domain.states import LifecyclePhase
 
 _STOP = "stop the work and claim again"
 
@@ -36,7 +37,9 @@ def check_guard(
         LeaseConflictError: Lease id, attempt or epoch is not the current one.
         LeaseExpiredError: The lease is the current one and ran out.
     """
-    check_active(execution)
+    if execution.lifecycle_phase is not LifecyclePhase.ACTIVE:
+        last_lease = f"; {_current(attempt)} {_lapse(attempt, now_ms=now_ms)}"
+        check_active(execution, last_lease=last_lease)
     if attempt.lease_state is LeaseState.REVOKED:
         message = (
             f"{_current(attempt)} was revoked by an operator at "
@@ -74,9 +77,8 @@ def _current(attempt: Attempt) -> str:
 
 
 def _lapse(attempt: Attempt, *, now_ms: int) -> str:
-    lapse_ms = attempt.lease_expires_at_ms
-    if lapse_ms is None:
-        lapse_ms = attempt.lease_ended_at_ms
-    if lapse_ms is None or now_ms < lapse_ms:
-        return f"runs out at {lapse_ms} ms (now {now_ms} ms)"
-    return f"ran out at {lapse_ms} ms (now {now_ms} ms)"
+    if attempt.lease_expires_at_ms is None:
+        verb = "ran out" if attempt.lease_state is LeaseState.EXPIRED else "ended"
+        return f"{verb} at {attempt.lease_ended_at_ms} ms (now {now_ms} ms)"
+    verb = "runs out" if now_ms < attempt.lease_expires_at_ms else "ran out"
+    return f"{verb} at {attempt.lease_expires_at_ms} ms (now {now_ms} ms)"

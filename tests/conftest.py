@@ -75,8 +75,11 @@ def store_url(request: pytest.FixtureRequest, file_url: str) -> str:
 
 @pytest.fixture
 def ledger(store_url: str, clock: ManualClock) -> Iterator[leasehold.Ledger]:
-    """Open the store in turn with the manual clock."""
-    with leasehold.open(store_url, clock=clock) as opened:
+    """Open the store in turn with the manual clock.
+
+    No test here loses power, so the disk need not be waited for.
+    """
+    with leasehold.open(store_url, clock=clock, durability="normal") as opened:
         yield opened
 
 

@@ -64,6 +64,19 @@ def test_the_limit_holds_for_each_kind_longest_due_first(ledger, clock, sql) -> 
     assert ledger.sweep(2) == report(delays=1)
 
 
+def test_the_limit_holds_over_all_lanes_together(ledger, clock, sql) -> None:
+    base = clock()
+    for n in range(6):
+        ledger.create_execution(lane_id=f"lane-{n % 3}", delay_until_ms=base + 100 - n)
+        ledger.create_execution(lane_id=f"lane-{n % 3}", deadline_at_ms=base + 100 - n)
+    clock.advance(1_000)
+    assert ledger.sweep(2) == report(delays=2, deadlines=2)
+    left = sql(
+        "SELECT eligible_at_ms AS at FROM exec_core WHERE public_state='delayed'"
+    )
+    assert sorted(row["at"] - base for row in left) == [97, 98, 99, 100]
+
+
 def test_a_recorded_expiry_has_its_row_and_keeps_the_attempt_open(
     ledger, clock, start, lease_rows, attempt_row
 ) -> None:

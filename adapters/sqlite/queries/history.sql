@@ -9,7 +9,10 @@ SELECT
 FROM stored_events
 WHERE (
         originator_id = :execution_id
-        OR (originator_id > :execution_id || '/' AND originator_id < :execution_id || '0')
+        OR (
+            originator_id > :execution_id || '/'
+            AND originator_id < :execution_id || '0'
+        )
     )
     AND +notification_id > :after
 ORDER BY notification_id
