@@ -23,6 +23,7 @@ from leasehold.domain.catalogue import BY_TOPIC, EVENT_TYPES
 from leasehold.domain.errors import StoreError
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.records import RecordedEvent
+from leasehold.domain.refusals import RefusalRecorded
 
 FIRST_HASH: Final = "0" * 64
 """What the first event of a stream builds on."""
@@ -33,9 +34,17 @@ _HASH_START: Final = len(_HASH_OPENING)
 _HASH_END: Final = _HASH_START + 64
 _CONTENT_START: Final = _HASH_END + len(_HASH_CLOSING)
 
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+Fields = dict[str, Any]
+Upcaster = Callable[[Fields], Fields]
 
-UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {}
+
+def _refusal_without_current_epoch(fields: Fields) -> Fields:
+    return {**fields, "current_lease_epoch": None}
+
+
+UPCASTERS: Final[Mapping[tuple[str, int], Upcaster]] = {
+    (RefusalRecorded.TOPIC, 1): _refusal_without_current_epoch,
+}
 """By topic and schema version: how the fields of that version become the next one's."""
 
 _OPENINGS: Final[Mapping[type[DomainEvent], bytes]] = {

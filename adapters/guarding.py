@@ -166,4 +166,5 @@ def _refusal(
         operation=operation,
         late_ms=late_ms,
         refused_count=refused_count,
+        current_lease_epoch=work.attempt.lease_epoch,
     )

@@ -30,9 +30,12 @@ class RefusalRecorded(DomainEvent):
         late_ms: From the end of the lease presented to the write; None if there
             never was such a lease.
         refused_count: How often this handle was refused in its process so far.
+        current_lease_epoch: Of the last lease on the execution; None in what
+            version 1 of the schema recorded, which did not tell.
     """
 
     TOPIC: ClassVar[str] = "refusal.recorded"
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     attempt_index: int
     lease_id: UUID
@@ -43,6 +46,7 @@ class RefusalRecorded(DomainEvent):
     operation: str
     late_ms: int | None = None
     refused_count: int
+    current_lease_epoch: int | None = None
 
 
 def cause_of(error: ContentionError) -> LeaseCause:

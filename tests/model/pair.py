@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import tempfile
 import uuid
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 START_MS = 1_700_000_000_000
+# The ledger counts refusals per handle and process: no two runs may forge the same one.
+RUNS = itertools.count(1)
 
 
 def present(handle: leasehold.Handle) -> Presented:
@@ -50,7 +53,7 @@ class Pair:
         self.ledger = leasehold.open(
             url, clock=lambda: self.model.clock_ms, durability="normal"
         )
-        self.drawn = 0
+        self.drawn = (0xFACE << 96) + (next(RUNS) << 32)
         self.handles: list[leasehold.Handle] = []
         self.grants: list[tuple[leasehold.ResumeGrant, Any]] = []
         self.stream_ids: dict[tuple[uuid.UUID, int], tuple[int, int]] = {}
@@ -109,9 +112,9 @@ class Pair:
         self.handles.append(handle)
 
     def new_id(self) -> uuid.UUID:
-        """Give an id that was never given before, the same in every run."""
+        """Give an id that was never given before, higher than the one before."""
         self.drawn += 1
-        return uuid.UUID(int=(0xFACE << 96) + self.drawn, version=4)
+        return uuid.UUID(int=self.drawn, version=4)
 
     def any_handle(self, data: st.DataObject) -> leasehold.Handle:
         """Draw a handle, more often than not one whose lease runs."""

@@ -52,6 +52,7 @@ SORTS = {
     "counts": "groups by public state",
     "expired_leases": "merges two sources by the time of expiry",
     "history": "merges the streams of one execution by position",
+    "presented_lease": "puts the end of a lease before its renewals",
 }
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 COMMENT = re.compile(r"--[^\n]*")
