@@ -249,7 +249,7 @@ def test_what_is_no_event_is_told_by_its_place(case) -> None:
 
 
 def test_a_later_schema_version_says_which_is_known() -> None:
-    with pytest.raises(StoreError, match="version is 2, .* reads up to 1"):
+    with pytest.raises(StoreError, match=r"version is 2, .* reads up to 1"):
         decode(changed(schema_version=2))
 
 
@@ -272,7 +272,8 @@ def readable(state: bytes) -> RecordedEvent | None:
     try:
         return decode(state)
     except StoreError as error:
-        assert error.code == "corrupt_event"
+        if error.code != "corrupt_event":
+            raise
         return None
 
 
@@ -305,7 +306,8 @@ def third_version(monkeypatch):
     """Let the event be of its third schema, with upcasters from the other two."""
 
     def rank_became_priority(fields):
-        return {**fields, "priority": fields.pop("rank")}
+        rank = fields.pop("rank")
+        return {**fields, "priority": rank}
 
     def actors_got_a_prefix(fields):
         return {**fields, "actor": "user:" + fields["actor"]}
