@@ -11,12 +11,11 @@ from leasehold.adapters.due import (
     find_due,
     record_due,
 )
-from leasehold.adapters.recording import Loaded, load, record
+from leasehold.adapters.recording import record
 from leasehold.adapters.store import ReadSession, WriteSession
 from leasehold.domain import executions, limits, transitions
 from leasehold.domain.attempts import AttemptLeaseReclaimed, AttemptStarted
-from leasehold.domain.events import DomainEvent
-from leasehold.domain.grants import RecordedGrant, ResumeGrant, check_grant
+from leasehold.domain.grants import RecordedGrant, ResumeGrant, check_grant, check_known
 from leasehold.domain.handles import Handle, HandleKind, Lease, encode_lease
 from leasehold.domain.states import LeaseCause, LifecyclePhase
 from leasehold.domain.transitions import NewLease
@@ -132,7 +131,9 @@ class ClaimCommands(Commands):
             )
         else:
             kind = HandleKind.RECLAIMED
-            events = _take_over(loaded, lease, now_ms=now_ms)
+            events = transitions.take_over(
+                loaded.execution, loaded.current_attempt(), lease, now_ms=now_ms
+            )
         record(session, loaded, events, clock_at_ms=clock_at_ms)
         started = events[-1]
         if not isinstance(started, AttemptStarted):
@@ -186,17 +187,16 @@ class ClaimCommands(Commands):
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
         with self._store.write() as session:
             clock_at_ms = session.now_ms()
-            loaded = load(session, grant.execution_id)
-            now_ms = clock_at_ms if loaded is None else loaded.now_ms(clock_at_ms)
-            recorded = _recorded_grant(session, grant)
-            check_grant(grant, recorded, worker_id=worker_id, now_ms=now_ms)
-            if loaded is None:
-                loaded = load_existing(session, grant.execution_id)
+            recorded = check_known(grant, _recorded_grant(session, grant))
+            loaded = load_existing(session, recorded.execution_id)
+            now_ms = loaded.now_ms(clock_at_ms)
+            check_grant(recorded, worker_id=worker_id, now_ms=now_ms)
             executions.check_active(loaded.execution)
-            if loaded.attempt is None:
-                return None
             resumed = transitions.resume(
-                loaded.attempt, lease, grant_id=grant.grant_id, now_ms=now_ms
+                loaded.current_attempt(),
+                lease,
+                grant_id=grant.grant_id,
+                now_ms=now_ms,
             )
             if resumed is None:
                 return None
@@ -259,15 +259,6 @@ def _best(
         if not required or executions.satisfies(offered, required.split(","))
     ]
     return UUID(min(candidates)[2]) if candidates else None
-
-
-def _take_over(
-    loaded: Loaded, lease: NewLease, *, now_ms: int
-) -> tuple[DomainEvent, ...]:
-    if loaded.attempt is None:
-        message = f"{loaded.execution.execution_id} is active without an attempt"
-        raise ValueError(message)
-    return transitions.take_over(loaded.execution, loaded.attempt, lease, now_ms=now_ms)
 
 
 def _recorded_grant(session: ReadSession, grant: ResumeGrant) -> RecordedGrant | None:

@@ -15,6 +15,7 @@ from leasehold.adapters import codec
 from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
 from leasehold.domain import streams
 from leasehold.domain.attempts import Attempt, AttemptEvent, LeaseState
+from leasehold.domain.errors import StoreError
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.executions import Execution
 from leasehold.domain.frames import FrameAppended
@@ -81,6 +82,20 @@ class Loaded:
     def now_ms(self, reading_ms: int) -> int:
         """Return the time to record: the clock's, but never before what is recorded."""
         return max(reading_ms, self.last_event_at_ms)
+
+    def current_attempt(self) -> Attempt:
+        """Return the attempt that an active execution is in.
+
+        Raises:
+            StoreError: `corrupt_event`: there is none, so that the rows were damaged.
+        """
+        if self.attempt is None:
+            message = (
+                f"execution {self.execution.execution_id} is active without an "
+                "attempt: the rows of its tables were changed by hand or lost"
+            )
+            raise StoreError(message, code="corrupt_event")
+        return self.attempt
 
     def head(self, event: DomainEvent) -> Head:
         """Return where the stream that an event goes to stands."""

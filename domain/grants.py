@@ -85,35 +85,38 @@ class RecordedGrant:
     used_at_ms: int | None
 
 
-def check_grant(
-    grant: ResumeGrant,
-    recorded: RecordedGrant | None,
-    *,
-    worker_id: str,
-    now_ms: int,
-) -> None:
-    """Hold a presented grant against what is recorded.
+def check_known(grant: ResumeGrant, recorded: RecordedGrant | None) -> RecordedGrant:
+    """Hold a presented grant against the one recorded under its id.
 
     Raises:
-        InvalidGrantError: In this order: unknown, used, run out, another worker's.
+        InvalidGrantError: There is none, or it is for another execution.
     """
     if recorded is None or recorded.execution_id != grant.execution_id:
         raise InvalidGrantError(
             f"grant {grant.grant_id} is not recorded in this store; "
             "it may come from another one"
         )
+    return recorded
+
+
+def check_grant(recorded: RecordedGrant, *, worker_id: str, now_ms: int) -> None:
+    """Say whether a known grant serves this worker now.
+
+    Raises:
+        InvalidGrantError: In this order: used, run out, another worker's.
+    """
     if recorded.used_at_ms is not None:
         raise InvalidGrantError(
-            f"grant {grant.grant_id} was used at {recorded.used_at_ms} ms; "
+            f"grant {recorded.grant_id} was used at {recorded.used_at_ms} ms; "
             "a grant serves once, ask for another"
         )
     if now_ms >= recorded.expires_at_ms:
         raise InvalidGrantError(
-            f"grant {grant.grant_id} ran out at {recorded.expires_at_ms} ms and it is "
-            f"{now_ms} ms; ask for another"
+            f"grant {recorded.grant_id} ran out at {recorded.expires_at_ms} ms and it "
+            f"is {now_ms} ms; ask for another"
         )
     if worker_id != recorded.worker_id:
         raise InvalidGrantError(
-            f"grant {grant.grant_id} was issued for worker {recorded.worker_id!r}, "
-            f"not for {worker_id!r}"
+            f"grant {recorded.grant_id} was issued for worker "
+            f"{recorded.worker_id!r}, not for {worker_id!r}"
         )

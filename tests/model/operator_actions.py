@@ -22,7 +22,7 @@ class OperatorActions(Pair):
 
     def specification(self, data: st.DataObject) -> tuple[dict[str, Any], ...]:
         """Draw a specification, for the model and for the ledger."""
-        given = dict(data.draw(SPECS))
+        given: dict[str, Any] = dict(data.draw(SPECS))
         policy = given.pop("policy")
         for field in ("delay_until_ms", "deadline_at_ms"):
             if given[field] is not None:
@@ -84,7 +84,7 @@ class OperatorActions(Pair):
         """Grant a worker the right to resume."""
         active = [it for it in self.model.executions.values() if it.active]
         execution_id: uuid.UUID = self.any_execution(data)
-        if active and data.draw(st.integers(0, 4)):
+        if active and data.draw(st.integers(0, 4)) > 0:
             execution_id = data.draw(st.sampled_from(active)).execution_id
         (worker_id, _), ttl_ms = data.draw(WORKERS), data.draw(TTLS)
         answers = self.both(

@@ -124,7 +124,7 @@ class Pair:
             for handle, verdict in zip(self.handles, verdicts, strict=True)
             if verdict is None
         ]
-        if running and data.draw(st.integers(0, 4)):
+        if running and data.draw(st.integers(0, 4)) > 0:
             return data.draw(st.sampled_from(running))
         return data.draw(st.sampled_from(self.handles))
 
@@ -133,7 +133,7 @@ class Pair:
         if data.draw(st.integers(0, 19)) == 0:
             return self.new_id()
         known = list(self.model.executions)
-        if ended and data.draw(st.integers(0, 3)):
+        if ended and data.draw(st.integers(0, 3)) > 0:
             executions = self.model.executions
             known = [it for it in known if executions[it].terminal_at_ms] or known
         return data.draw(st.sampled_from(known))

@@ -23,7 +23,7 @@ QUERIES = {
     for file in (resources.files("leasehold.adapters.sqlite") / "queries").iterdir()
     if file.name.endswith(".sql")
 }
-# What a worker's call runs, and the indexes that must serve it.
+# What must stay quick in a large store, and the indexes that must serve it.
 HOT = {
     "attempt_end": {"sqlite_autoindex_attempt_1", "sqlite_autoindex_stored_events_1"},
     "best_effort_rate": {"PRIMARY KEY"},
@@ -32,6 +32,7 @@ HOT = {
     "created_by_key": {"exec_state_idempotency"},
     "due_in_lane": {"exec_state_deadline", "exec_state_delayed", "attempt_lease_due"},
     "grant_by_id": {"sqlite_autoindex_resume_grant_1"},
+    "history": {"sqlite_autoindex_stored_events_1"},
     "last_frame": {"sqlite_autoindex_stream_frame_1"},
     "load_execution": {"sqlite_autoindex_exec_state_1", "sqlite_autoindex_attempt_1"},
     "presented_lease": {"lease_event_of_execution"},

@@ -160,7 +160,7 @@ class WorkerModel(Model):
         attempt.failure, attempt.terminal_at_ms = (failure_class, *reason), now_ms
         if retried and execution.retries < policy.max_retries:
             until_ms = now_ms + policy.delay_ms(execution.retries)
-            answer = ("retry", len(execution.attempts), until_ms)
+            answer: tuple[Any, ...] = ("retry", len(execution.attempts), until_ms)
             self.lease_row(execution, "revoked", "retry_scheduled")
             execution.situation = "delayed" if until_ms > now_ms else "due"
             execution.waiting_as = "pending_retry_attempt"
