@@ -16,7 +16,7 @@ from leasehold.adapters.store import ReadSession, WriteSession
 from leasehold.domain import executions, limits, transitions
 from leasehold.domain.attempts import AttemptLeaseReclaimed, AttemptStarted
 from leasehold.domain.grants import RecordedGrant, ResumeGrant, check_grant, check_known
-from leasehold.domain.handles import Handle, HandleKind, Lease, encode_lease
+from leasehold.domain.handles import Handle, HandleKind, Lease
 from leasehold.domain.states import LeaseCause, LifecyclePhase
 from leasehold.domain.transitions import NewLease
 
@@ -113,7 +113,7 @@ class ClaimCommands(Commands):
     def _take(
         self,
         session: WriteSession,
-        execution_id: UUID,
+        execution_id: str,
         lease: NewLease,
         clock_at_ms: int,
     ) -> Handle | None:
@@ -143,16 +143,17 @@ class ClaimCommands(Commands):
     def _handle(
         self, kind: HandleKind, lease: AttemptStarted | AttemptLeaseReclaimed
     ) -> Handle:
-        opaque = encode_lease(
+        return Handle.of(
+            self._store.backend,
+            kind,
             Lease(
                 execution_id=lease.execution_id,
                 attempt_index=lease.attempt_index,
                 lease_epoch=lease.lease_epoch,
                 lease_id=lease.lease_id,
                 expires_at_ms=lease.lease_expires_at_ms,
-            )
+            ),
         )
-        return Handle(self._store.backend, kind, opaque)
 
     def claim_from_resume_grant(
         self,
@@ -249,7 +250,7 @@ def _longest(row: Collection[object]) -> tuple[object, object]:
 
 def _best(
     session: ReadSession, lane_id: str, offered: frozenset[str], *, now_ms: int
-) -> UUID | None:
+) -> str | None:
     """Return the id of the best claimable execution that the worker satisfies."""
     candidates = [
         (-priority, created_at_ms, execution_id)
@@ -258,7 +259,7 @@ def _best(
         )
         if not required or executions.satisfies(offered, required.split(","))
     ]
-    return UUID(min(candidates)[2]) if candidates else None
+    return min(candidates)[2] if candidates else None
 
 
 def _recorded_grant(session: ReadSession, grant: ResumeGrant) -> RecordedGrant | None:

@@ -57,10 +57,8 @@ def hash_of(
     previous: str, stream_id: str, version: int, topic: str, content: bytes
 ) -> str:
     """Return the hash of an event, in hex."""
-    hashed = hashlib.sha256(bytes.fromhex(previous))
-    hashed.update(f"{stream_id}\0{version}\0{topic}\0".encode())
-    hashed.update(content)
-    return hashed.hexdigest()
+    place = f"{stream_id}\0{version}\0{topic}\0".encode()
+    return hashlib.sha256(bytes.fromhex(previous) + place + content).hexdigest()
 
 
 def encode(

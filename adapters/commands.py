@@ -44,11 +44,10 @@ class Commands:
         self._draws = draws or Draws()
 
 
-def load_existing(session: ReadSession, execution_id: UUID) -> Loaded:
+def load_existing(session: ReadSession, execution_id: UUID | str) -> Loaded:
     """Load an execution that must be there.
 
     Raises:
-        InvalidInputError: The id is not a UUID.
         NotFoundError: The store has no such execution.
     """
     loaded = load(session, execution_id)

@@ -79,6 +79,12 @@ class Loaded:
             self.frame_count = row[30]
             self.last_event_at_ms = max(self.last_event_at_ms, row[32])
 
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution, as text."""
+        execution_id: str = self._row[0]
+        return execution_id
+
     def now_ms(self, reading_ms: int) -> int:
         """Return the time to record: the clock's, but never before what is recorded."""
         return max(reading_ms, self.last_event_at_ms)
@@ -178,7 +184,10 @@ def record(
         event = decided
         if clock_at_ms < event.occurred_at_ms:
             event = _with_clock(event, clock_at_ms)
-        stream_id = streams.of_event(event)
+        if loaded is None:
+            stream_id = streams.of_event(event, event.execution_id)
+        else:
+            stream_id = streams.of_event(event, loaded.execution_id)
         head = heads.get(stream_id)
         if head is None:
             head = NO_EVENTS if loaded is None else loaded.head(event)

@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -82,11 +82,6 @@ def decode_lease(opaque: bytes) -> Lease:
     """
     if not isinstance(opaque, bytes) or len(opaque) != _OPAQUE_BYTES:
         raise _corrupt(f"its opaque part must be {_OPAQUE_BYTES} bytes")
-    return _unpack(opaque)
-
-
-@lru_cache(maxsize=1024)
-def _unpack(opaque: bytes) -> Lease:
     packed, checksum = opaque[: _LAYOUT.size], opaque[_LAYOUT.size :]
     if _CHECKSUM.pack(zlib.crc32(packed)) != checksum:
         raise _corrupt("its checksum does not match, it was altered or cut")
@@ -126,30 +121,46 @@ class Handle:
     kind: HandleKind
     opaque: bytes
 
+    @classmethod
+    def of(cls, backend: BackendTag, kind: HandleKind, lease: Lease) -> Self:
+        """Make the handle of a lease; it knows its lease without decoding it."""
+        handle = cls(backend, kind, encode_lease(lease))
+        handle.__dict__["lease"] = lease
+        return handle
+
+    @cached_property
+    def lease(self) -> Lease:
+        """What the opaque part says.
+
+        Raises:
+            InvalidInputError: `corrupt_handle`: it does not decode.
+        """
+        return decode_lease(self.opaque)
+
     @property
     def execution_id(self) -> UUID:
         """The execution."""
-        return decode_lease(self.opaque).execution_id
+        return self.lease.execution_id
 
     @property
     def attempt_index(self) -> int:
         """The attempt, from 0."""
-        return decode_lease(self.opaque).attempt_index
+        return self.lease.attempt_index
 
     @property
     def lease_epoch(self) -> int:
         """The fencing number of the lease, from 1."""
-        return decode_lease(self.opaque).lease_epoch
+        return self.lease.lease_epoch
 
     @property
     def lease_id(self) -> UUID:
         """The random id of the lease."""
-        return decode_lease(self.opaque).lease_id
+        return self.lease.lease_id
 
     @property
     def lease_expires_at_ms(self) -> int:
         """When the lease ran to as of issue, in ms since the Unix epoch."""
-        return decode_lease(self.opaque).expires_at_ms
+        return self.lease.expires_at_ms
 
     def __str__(self) -> str:
         """Return a token of letters, digits and `.-_`."""
@@ -240,7 +251,7 @@ def check_handle(handle: Handle, backend: BackendTag) -> Lease:
     """
     if not isinstance(handle, Handle):
         raise limits.refuse("handle", handle, "a Handle (text is read by Handle.parse)")
-    lease = decode_lease(handle.opaque)
+    lease = handle.lease
     if handle.backend != backend:
         given = getattr(handle.backend, "title_case", repr(handle.backend))
         message = (

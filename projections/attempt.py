@@ -34,9 +34,9 @@ TABLE: Final = "attempt"
 rules: Final = Rules()
 
 
-def _key(event: AttemptEvent | FrameAppended) -> Values:
+def _key(event: AttemptEvent | FrameAppended, place: Place) -> Values:
     return {
-        "execution_id": str(event.execution_id),
+        "execution_id": place.execution_id,
         "attempt_index": event.attempt_index,
     }
 
@@ -66,7 +66,7 @@ def _lease(event: AttemptStarted | AttemptLeaseReclaimed) -> Values:
 def started(event: AttemptStarted, place: Place) -> Changes:
     """Add the row."""
     values: Values = {
-        **_key(event),
+        **_key(event, place),
         "lane_id": event.lane_id,
         **_lease(event),
         "started_at_ms": event.occurred_at_ms,
@@ -85,7 +85,7 @@ def started(event: AttemptStarted, place: Place) -> Changes:
 @rules.on(AttemptProgressed)
 def progressed(event: AttemptProgressed, place: Place) -> Changes:
     """Keep the head of the stream."""
-    return (Update(TABLE, _key(event), _head(event, place)),)
+    return (Update(TABLE, _key(event, place), _head(event, place)),)
 
 
 @rules.on(AttemptLeaseRenewed)
@@ -95,7 +95,7 @@ def renewed(event: AttemptLeaseRenewed, place: Place) -> Changes:
         "lease_expires_at_ms": event.lease_expires_at_ms,
         **_head(event, place),
     }
-    return (Update(TABLE, _key(event), values),)
+    return (Update(TABLE, _key(event, place), values),)
 
 
 @rules.on(AttemptLeaseExpired)
@@ -107,14 +107,14 @@ def lease_expired(event: AttemptLeaseExpired, place: Place) -> Changes:
         "lease_ended_at_ms": event.lease_expires_at_ms,
         **_head(event, place),
     }
-    return (Update(TABLE, _key(event), values),)
+    return (Update(TABLE, _key(event, place), values),)
 
 
 @rules.on(AttemptLeaseReclaimed)
 def reclaimed(event: AttemptLeaseReclaimed, place: Place) -> Changes:
     """Put the new lease in the place of the old one."""
     values: Values = {**_lease(event), **_head(event, place)}
-    return (Update(TABLE, _key(event), values),)
+    return (Update(TABLE, _key(event, place), values),)
 
 
 @rules.on(AttemptLeaseRevoked)
@@ -126,7 +126,7 @@ def revoked(event: AttemptLeaseRevoked, place: Place) -> Changes:
         "lease_ended_at_ms": event.occurred_at_ms,
         **_head(event, place),
     }
-    return (Update(TABLE, _key(event), values),)
+    return (Update(TABLE, _key(event, place), values),)
 
 
 def _ended(event: AttemptEnd, place: Place) -> dict[str, str | int | None]:
@@ -145,7 +145,7 @@ def _ended(event: AttemptEnd, place: Place) -> dict[str, str | int | None]:
 
 def ended(event: AttemptEnd, place: Place) -> Changes:
     """Close the attempt and its lease."""
-    return (Update(TABLE, _key(event), _ended(event, place)),)
+    return (Update(TABLE, _key(event, place), _ended(event, place)),)
 
 
 rules.on(AttemptInterrupted)(ended)
@@ -163,7 +163,7 @@ def failed(event: AttemptFailed, place: Place) -> Changes:
         "failure_message": event.failure_message,
         "failure_detail": event.failure_detail,
     }
-    return (Update(TABLE, _key(event), values),)
+    return (Update(TABLE, _key(event, place), values),)
 
 
 @rules.on(FrameAppended)
@@ -174,4 +174,4 @@ def frame_appended(event: FrameAppended, place: Place) -> Changes:
         "frames_sha256": place.sha256,
         "last_event_at_ms": event.occurred_at_ms,
     }
-    return (Update(TABLE, _key(event), values),)
+    return (Update(TABLE, _key(event, place), values),)

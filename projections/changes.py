@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.merge_patch import JsonObject
+from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
 
 
 class Placeholder(Enum):
@@ -83,6 +84,11 @@ class Place:
     stream_id: str
     version: int
     sha256: str
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution as text, which every stream id begins with."""
+        return self.stream_id[:EXECUTION_ID_CHARACTERS]
 
 
 E = TypeVar("E", bound=DomainEvent)

@@ -50,8 +50,8 @@ BLOB: Final = "exec_blob"
 rules: Final = Rules()
 
 
-def _key(event: DomainEvent) -> Values:
-    return {"execution_id": str(event.execution_id)}
+def _key(place: Place) -> Values:
+    return {"execution_id": place.execution_id}
 
 
 def _columns(standing: Standing) -> dict[str, str | int]:
@@ -104,7 +104,7 @@ def policy_json(policy: RetryPolicy) -> str:
 @rules.on(ExecutionCreated)
 def created(event: ExecutionCreated, place: Place) -> Changes:
     """Add the row."""
-    key = _key(event)
+    key = _key(place)
     state = Insert(
         STATE,
         {
@@ -150,7 +150,7 @@ def became_eligible(event: ExecutionBecameEligible, place: Place) -> Changes:
         "is_claimable": 1,
         **_head(event, place),
     }
-    return (Update(STATE, _key(event), values),)
+    return (Update(STATE, _key(place), values),)
 
 
 @rules.on(ExecutionClaimed)
@@ -166,57 +166,55 @@ def claimed(event: ExecutionClaimed, place: Place) -> Changes:
     }
     if event.attempt_index == 0:
         values["started_at_ms"] = event.occurred_at_ms
-    return (Update(STATE, _key(event), values),)
+    return (Update(STATE, _key(place), values),)
 
 
 @rules.on(AttemptLeaseReclaimed)
 def resumed(event: AttemptLeaseReclaimed, place: Place) -> Changes:
     """Show that the attempt goes on."""
-    del place
     values: Values = {
         **_COLUMNS[states.LEASED],
         "lease_epoch": event.lease_epoch,
     }
-    return (Update(STATE, _key(event), values),)
+    return (Update(STATE, _key(place), values),)
 
 
 @rules.on(AttemptLeaseExpired)
 def lease_expired(event: AttemptLeaseExpired, place: Place) -> Changes:
     """Let claims take it over."""
-    del place
-    return (Update(STATE, _key(event), _COLUMNS[states.LEASE_EXPIRED]),)
+    del event
+    return (Update(STATE, _key(place), _COLUMNS[states.LEASE_EXPIRED]),)
 
 
 @rules.on(AttemptLeaseRevoked)
 def lease_revoked(event: AttemptLeaseRevoked, place: Place) -> Changes:
     """Let claims take it over."""
-    del place
-    return (Update(STATE, _key(event), _COLUMNS[states.LEASE_REVOKED]),)
+    del event
+    return (Update(STATE, _key(place), _COLUMNS[states.LEASE_REVOKED]),)
 
 
 @rules.on(AttemptProgressed)
 def progressed(event: AttemptProgressed, place: Place) -> Changes:
     """Keep each field until it is given again."""
-    del place
     patch: JsonObject = {}
     if event.percent is not None:
         patch["progress_pct"] = event.percent
     if event.message is not None:
         patch["progress_message"] = event.message
-    return (Merge(STATE, _key(event), "raw_fields", patch),)
+    return (Merge(STATE, _key(place), "raw_fields", patch),)
 
 
 @rules.on(ExecutionResumeGrantIssued)
 def grant_issued(event: ExecutionResumeGrantIssued, place: Place) -> Changes:
     """Keep the head of the stream."""
-    return (Update(STATE, _key(event), _head(event, place)),)
+    return (Update(STATE, _key(place), _head(event, place)),)
 
 
 @rules.on(ExecutionReprioritised)
 def reprioritised(event: ExecutionReprioritised, place: Place) -> Changes:
     """Change the order of claims."""
     values: Values = {"priority": event.priority, **_head(event, place)}
-    return (Update(STATE, _key(event), values),)
+    return (Update(STATE, _key(place), values),)
 
 
 @rules.on(ExecutionRetryScheduled)
@@ -230,7 +228,7 @@ def retry_scheduled(event: ExecutionRetryScheduled, place: Place) -> Changes:
         **_head(event, place),
     }
     patch: JsonObject = {"last_failure_message": event.failure_message}
-    return (Merge(STATE, _key(event), "raw_fields", patch, values=values),)
+    return (Merge(STATE, _key(place), "raw_fields", patch, values=values),)
 
 
 def _terminal(
@@ -251,18 +249,18 @@ def failed(event: ExecutionFailed, place: Place) -> Changes:
         "terminal_cause": event.cause.value,
     }
     if event.failure_message is None:
-        return (Update(STATE, _key(event), values),)
+        return (Update(STATE, _key(place), values),)
     patch: JsonObject = {"last_failure_message": event.failure_message}
-    return (Merge(STATE, _key(event), "raw_fields", patch, values=values),)
+    return (Merge(STATE, _key(place), "raw_fields", patch, values=values),)
 
 
 @rules.on(ExecutionCompleted)
 def completed(event: ExecutionCompleted, place: Place) -> Changes:
     """End it, with the result."""
-    state = Update(STATE, _key(event), _terminal(event, place, states.COMPLETED))
+    state = Update(STATE, _key(place), _terminal(event, place, states.COMPLETED))
     if event.result is None:
         return (state,)
-    return (state, Upsert(BLOB, _key(event), {"result": event.result}))
+    return (state, Upsert(BLOB, _key(place), {"result": event.result}))
 
 
 @rules.on(ExecutionCancelled)
@@ -270,13 +268,13 @@ def cancelled(event: ExecutionCancelled, place: Place) -> Changes:
     """End it, with the reason."""
     values = _terminal(event, place, states.CANCELLED)
     patch: JsonObject = {"cancellation_reason": event.reason}
-    return (Merge(STATE, _key(event), "raw_fields", patch, values=values),)
+    return (Merge(STATE, _key(place), "raw_fields", patch, values=values),)
 
 
 @rules.on(ExecutionExpired)
 def expired(event: ExecutionExpired, place: Place) -> Changes:
     """End it."""
-    return (Update(STATE, _key(event), _terminal(event, place, states.EXPIRED)),)
+    return (Update(STATE, _key(place), _terminal(event, place, states.EXPIRED)),)
 
 
 @rules.on(ExecutionReplayed)
@@ -294,8 +292,8 @@ def replayed(event: ExecutionReplayed, place: Place) -> Changes:
         **_head(event, place),
     }
     return (
-        Update(STATE, _key(event), values),
-        Update(BLOB, _key(event), {"result": None}),
+        Update(STATE, _key(place), values),
+        Update(BLOB, _key(place), {"result": None}),
     )
 
 
@@ -307,4 +305,4 @@ def refused(event: RefusalRecorded, place: Place) -> Changes:
         "refusals_sha256": place.sha256,
         "last_event_at_ms": event.occurred_at_ms,
     }
-    return (Update(STATE, _key(event), values),)
+    return (Update(STATE, _key(place), values),)

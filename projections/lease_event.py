@@ -31,19 +31,18 @@ rules: Final = Rules()
 
 def _row(
     event: AttemptEvent | RefusalRecorded,
+    place: Place,
     event_type: LeaseEventType,
     cause: LeaseCause,
-    *,
-    expires_at_ms: int | None = None,
-    actor: str | None = None,
 ) -> Changes:
+    """Return the one row of an event; what its type does not tell is NULL."""
     refusal = event if isinstance(event, RefusalRecorded) else None
     return (
         Insert(
             TABLE,
             {
                 "event_id": POSITION,
-                "execution_id": str(event.execution_id),
+                "execution_id": place.execution_id,
                 "attempt_index": event.attempt_index,
                 "lease_id": str(event.lease_id),
                 "lease_epoch": event.lease_epoch,
@@ -51,8 +50,8 @@ def _row(
                 "cause": cause.value,
                 "worker_id": event.worker_id,
                 "worker_instance_id": event.worker_instance_id,
-                "actor": actor,
-                "expires_at_ms": expires_at_ms,
+                "actor": getattr(event, "actor", None),
+                "expires_at_ms": getattr(event, "lease_expires_at_ms", None),
                 "occurred_at_ms": event.occurred_at_ms,
                 "operation": refusal.operation if refusal else None,
                 "late_ms": refusal.late_ms if refusal else None,
@@ -65,116 +64,63 @@ def _row(
 @rules.on(AttemptStarted)
 def started(event: AttemptStarted, place: Place) -> Changes:
     """Tell a fresh lease from one taken over."""
-    del place
     event_type = (
         LeaseEventType.RECLAIMED if event.taken_over else LeaseEventType.ACQUIRED
     )
-    return _row(
-        event, event_type, LeaseCause.CLAIM, expires_at_ms=event.lease_expires_at_ms
-    )
+    return _row(event, place, event_type, LeaseCause.CLAIM)
 
 
 @rules.on(AttemptLeaseRenewed)
 def renewed(event: AttemptLeaseRenewed, place: Place) -> Changes:
     """Show the new expiry."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.RENEWED,
-        LeaseCause.RENEW,
-        expires_at_ms=event.lease_expires_at_ms,
-    )
+    return _row(event, place, LeaseEventType.RENEWED, LeaseCause.RENEW)
 
 
 @rules.on(AttemptLeaseExpired)
 def expired(event: AttemptLeaseExpired, place: Place) -> Changes:
     """Show who noticed."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.EXPIRED,
-        event.cause,
-        expires_at_ms=event.lease_expires_at_ms,
-    )
+    return _row(event, place, LeaseEventType.EXPIRED, event.cause)
 
 
 @rules.on(AttemptLeaseReclaimed)
 def reclaimed(event: AttemptLeaseReclaimed, place: Place) -> Changes:
     """Show the new holder."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.RECLAIMED,
-        LeaseCause.RESUME_GRANT,
-        expires_at_ms=event.lease_expires_at_ms,
-    )
+    return _row(event, place, LeaseEventType.RECLAIMED, LeaseCause.RESUME_GRANT)
 
 
 @rules.on(AttemptLeaseRevoked)
 def revoked(event: AttemptLeaseRevoked, place: Place) -> Changes:
     """Show who took it away."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.REVOKED,
-        LeaseCause.OPERATOR,
-        expires_at_ms=event.lease_expires_at_ms,
-        actor=event.actor,
-    )
+    return _row(event, place, LeaseEventType.REVOKED, LeaseCause.OPERATOR)
 
 
 @rules.on(AttemptSucceeded)
 def succeeded(event: AttemptSucceeded, place: Place) -> Changes:
     """End the lease with the work."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.REVOKED,
-        LeaseCause.COMPLETED,
-        expires_at_ms=event.lease_expires_at_ms,
-    )
+    return _row(event, place, LeaseEventType.REVOKED, LeaseCause.COMPLETED)
 
 
 @rules.on(AttemptFailed)
 def failed(event: AttemptFailed, place: Place) -> Changes:
     """End the lease with the attempt."""
-    del place
     retried = event.retry_at_ms is not None
-    return _row(
-        event,
-        LeaseEventType.REVOKED,
-        LeaseCause.RETRY_SCHEDULED if retried else LeaseCause.FAILED,
-        expires_at_ms=event.lease_expires_at_ms,
-    )
+    cause = LeaseCause.RETRY_SCHEDULED if retried else LeaseCause.FAILED
+    return _row(event, place, LeaseEventType.REVOKED, cause)
 
 
 @rules.on(AttemptCancelled)
 def cancelled(event: AttemptCancelled, place: Place) -> Changes:
     """End the lease with the execution, and say by whose word."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.REVOKED,
-        LeaseCause.CANCELLED,
-        expires_at_ms=event.lease_expires_at_ms,
-        actor=event.actor,
-    )
+    return _row(event, place, LeaseEventType.REVOKED, LeaseCause.CANCELLED)
 
 
 @rules.on(AttemptDeadlinePassed)
 def deadline_passed(event: AttemptDeadlinePassed, place: Place) -> Changes:
     """End the lease with the execution."""
-    del place
-    return _row(
-        event,
-        LeaseEventType.REVOKED,
-        LeaseCause.DEADLINE,
-        expires_at_ms=event.lease_expires_at_ms,
-    )
+    return _row(event, place, LeaseEventType.REVOKED, LeaseCause.DEADLINE)
 
 
 @rules.on(RefusalRecorded)
 def refused(event: RefusalRecorded, place: Place) -> Changes:
     """Show the write that was turned away."""
-    del place
-    return _row(event, LeaseEventType.REFUSED, event.cause)
+    return _row(event, place, LeaseEventType.REFUSED, event.cause)

@@ -14,13 +14,12 @@ rules: Final = Rules()
 @rules.on(ExecutionResumeGrantIssued)
 def issued(event: ExecutionResumeGrantIssued, place: Place) -> Changes:
     """Add the row."""
-    del place
     return (
         Insert(
             TABLE,
             {
                 "grant_id": str(event.grant_id),
-                "execution_id": str(event.execution_id),
+                "execution_id": place.execution_id,
                 "worker_id": event.worker_id,
                 "actor": event.actor,
                 "issued_at_ms": event.occurred_at_ms,

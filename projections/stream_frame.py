@@ -16,12 +16,11 @@ rules: Final = Rules()
 @rules.on(FrameAppended)
 def appended(event: FrameAppended, place: Place) -> Changes:
     """Add the row."""
-    del place
     return (
         Insert(
             TABLE,
             {
-                "execution_id": str(event.execution_id),
+                "execution_id": place.execution_id,
                 "attempt_index": event.attempt_index,
                 "ts_ms": event.ts_ms,
                 "seq": event.seq,

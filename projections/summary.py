@@ -15,14 +15,13 @@ rules: Final = Rules()
 @rules.on(FrameAppended)
 def merged(event: FrameAppended, place: Place) -> Changes:
     """Merge a summary frame into the document."""
-    del place
     if event.mode is not FrameMode.SUMMARY:
         return ()
     return (
         Merge(
             TABLE,
             {
-                "execution_id": str(event.execution_id),
+                "execution_id": place.execution_id,
                 "attempt_index": event.attempt_index,
             },
             "document_json",

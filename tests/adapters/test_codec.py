@@ -248,6 +248,13 @@ def test_what_is_no_event_is_told_by_its_place(case) -> None:
         assert fact in told
 
 
+@pytest.mark.parametrize("state", [STATE.decode(), 7, 10**15, 1.5, None, [7]])
+def test_a_state_that_is_no_bytes_is_told_by_its_place(state) -> None:
+    with pytest.raises(StoreError, match="the event at position 17 ") as raised:
+        decode(state)
+    assert raised.value.code == "corrupt_event"
+
+
 def test_a_later_schema_version_says_which_is_known() -> None:
     with pytest.raises(StoreError, match=r"version is 2, .* reads up to 1"):
         decode(changed(schema_version=2))

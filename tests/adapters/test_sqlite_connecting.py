@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,39 @@ def test_a_file_in_another_mode_enters_wal_mode(file_url, file_path) -> None:
         outsider.execute("PRAGMA journal_mode = DELETE")
     with leasehold.open(file_url) as ledger:
         assert ledger._store.facts()["journal_mode"] == "wal"
+
+
+@pytest.fixture
+def reader(file_url, file_path):
+    """Hold a shared lock on a file that is not in WAL mode: nobody can switch it."""
+    leasehold.open(file_url).close()
+    with closing(sqlite3.connect(file_path, isolation_level=None)) as outsider:
+        outsider.execute("PRAGMA journal_mode = DELETE")
+        outsider.execute("BEGIN")
+        outsider.execute("SELECT count(*) FROM stored_events").fetchone()
+        yield outsider
+
+
+def test_the_switch_to_wal_mode_is_tried_until_the_others_are_done(
+    impatient, monkeypatch, reader, file_url
+) -> None:
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        reader.execute("COMMIT")
+
+    standing = SimpleNamespace(monotonic=lambda: 0.0, sleep=pause)
+    monkeypatch.setattr(connecting, "time", standing)
+    with leasehold.open(file_url) as ledger:
+        assert ledger._store.facts()["journal_mode"] == "wal"
+    assert len(pauses) == 1
+
+
+def test_the_switch_to_wal_mode_is_not_tried_for_ever(
+    impatient, reader, file_url
+) -> None:
+    assert is_busy(lambda: leasehold.open(file_url))
 
 
 def test_a_store_in_memory_has_one_connection_for_all(clock) -> None:

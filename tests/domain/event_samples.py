@@ -162,6 +162,7 @@ FIELDS: dict[type[DomainEvent], dict[str, Any]] = {
         "operation": "renew",
         "late_ms": 12,
         "refused_count": 4,
+        "current_lease_epoch": 2,
     },
 }
 

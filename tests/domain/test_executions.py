@@ -90,6 +90,15 @@ FOLDS = {
             "lease_reclaim_count": 1,
         },
     ),
+    "claimed at a later index": (
+        (CREATED, make(ExecutionClaimed, attempt_index=4)),
+        {
+            "lifecycle_phase": "active",
+            "due": False,
+            "attempt_index": 4,
+            "attempts_started": 5,
+        },
+    ),
     "granted": (
         (CREATED, CLAIMED, make(ExecutionResumeGrantIssued)),
         {"lifecycle_phase": "active", "due": False, "attempts_started": 1},

@@ -27,7 +27,7 @@ def test_the_streams_are_named_as_in_the_contract() -> None:
 @pytest.mark.parametrize("event_type", FIELDS, ids=lambda each: each.TOPIC)
 def test_an_event_belongs_to_the_stream_of_its_aggregate(event_type) -> None:
     prefix = event_type.TOPIC.partition(".")[0]
-    assert streams.of_event(make(event_type)) == STREAM_OF_PREFIX[prefix]
+    assert streams.of_event(make(event_type), ID) == STREAM_OF_PREFIX[prefix]
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_an_event_belongs_to_the_stream_of_its_aggregate(event_type) -> None:
     ],
 )
 def test_each_attempt_has_its_own_streams(event_type, stream) -> None:
-    assert streams.of_event(make(event_type, attempt_index=7)) == stream
+    assert streams.of_event(make(event_type, attempt_index=7), ID) == stream

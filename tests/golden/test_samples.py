@@ -40,7 +40,10 @@ def test_a_sample_decodes_to_its_event(path) -> None:
     stored = Sample.read(path).stored
     recorded = stored.decode()
     assert type(recorded.event) is BY_TOPIC[stored.topic]
-    assert streams.of_event(recorded.event) == stored.originator_id
+    assert (
+        streams.of_event(recorded.event, recorded.event.execution_id)
+        == stored.originator_id
+    )
     assert recorded.recorded_at_ms == json.loads(stored.state)["occurred_at_ms"]
 
 

@@ -32,7 +32,7 @@ class PlainTables:
     def tell(self, *events: DomainEvent) -> None:
         """Project events, each at the next position."""
         for position, event in enumerate(events, start=1):
-            place = Place("stream", position, f"{position:064x}")
+            place = Place(str(event.execution_id), position, f"{position:064x}")
             self.apply(project(event, place), position)
 
     def apply(self, changes: Changes, position: int) -> None:

@@ -21,7 +21,7 @@ from leasehold.domain.states import TerminalCause
 from leasehold.projections import attempt
 from leasehold.projections.changes import Insert, Place, Update
 
-PLACE = Place("stream", 4, "e5" * 32)
+PLACE = Place(str(EXECUTION), 4, "e5" * 32)
 KEY = {"execution_id": str(EXECUTION), "attempt_index": 0}
 
 

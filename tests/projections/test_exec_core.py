@@ -28,7 +28,7 @@ from leasehold.domain.states import TerminalCause
 from leasehold.projections import exec_core
 from leasehold.projections.changes import Insert, Merge, Place, Update, Upsert
 
-PLACE = Place("stream", 4, "e5" * 32)
+PLACE = Place(str(EXECUTION), 4, "e5" * 32)
 KEY = {"execution_id": str(EXECUTION)}
 HEAD = {
     "stream_version": 4,

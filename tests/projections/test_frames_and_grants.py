@@ -10,7 +10,7 @@ from leasehold.domain.frames import FrameAppended, FrameMode
 from leasehold.projections import resume_grant, stream_frame, summary
 from leasehold.projections.changes import Insert, Merge, Place, Update
 
-PLACE = Place("stream", 4, "e5" * 32)
+PLACE = Place(str(EXECUTION), 4, "e5" * 32)
 KEY = {"execution_id": str(EXECUTION), "attempt_index": 0}
 FRAME_ROW = {
     **KEY,

@@ -19,7 +19,7 @@ from leasehold.domain.states import LeaseCause, TerminalCause
 from leasehold.projections import lease_event
 from leasehold.projections.changes import POSITION, Insert, Place
 
-PLACE = Place("stream", 4, "e5" * 32)
+PLACE = Place(str(EXECUTION), 4, "e5" * 32)
 
 
 def row(event_type, cause, **columns):

@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 
 import pytest
-from event_samples import make
+from event_samples import EXECUTION, make
 
 from leasehold.domain.attempts import AttemptLeaseReclaimed, AttemptProgressed
 from leasehold.domain.catalogue import EVENT_TYPES
@@ -18,7 +18,7 @@ from leasehold.projections.registry import (
     project,
 )
 
-PLACE = Place("stream", 4, "e5" * 32)
+PLACE = Place(str(EXECUTION), 4, "e5" * 32)
 SUMMARY = make(FrameAppended, mode=FrameMode.SUMMARY, payload=b"{}", summary_version=1)
 
 each_event_type = pytest.mark.parametrize(
