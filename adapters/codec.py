@@ -56,9 +56,21 @@ _OPENINGS: Final[Mapping[type[DomainEvent], bytes]] = {
 def hash_of(
     previous: str, stream_id: str, version: int, topic: str, content: bytes
 ) -> str:
-    """Return the hash of an event, in hex."""
+    """Return the hash of an event, in hex.
+
+    Raises:
+        StoreError: `corrupt_event`: what it builds on is no hash.
+    """
+    try:
+        before = bytes.fromhex(previous)
+    except (ValueError, TypeError) as error:
+        message = (
+            f"the hash kept for the head of stream {stream_id} is none: "
+            f"its row was changed by hand ({error})"
+        )
+        raise StoreError(message, code="corrupt_event") from error
     place = f"{stream_id}\0{version}\0{topic}\0".encode()
-    return hashlib.sha256(bytes.fromhex(previous) + place + content).hexdigest()
+    return hashlib.sha256(before + place + content).hexdigest()
 
 
 def encode(
@@ -81,12 +93,17 @@ def encode(
     return state, sha256
 
 
-def split(state: bytes) -> tuple[str, bytes]:
+def split(state: bytes | memoryview) -> tuple[str, bytes]:
     """Return the hash in hex and the content of a stored state.
 
     Raises:
-        StoreError: `corrupt_event`: the state does not begin with a hash.
+        StoreError: `corrupt_event`: the state is not bytes that begin with a hash.
     """
+    if isinstance(state, memoryview):
+        state = state.tobytes()
+    if not isinstance(state, bytes):
+        message = f"a stored event is bytes, and this is {type(state).__name__}"
+        raise StoreError(message, code="corrupt_event")
     if (
         state[:_HASH_START] != _HASH_OPENING
         or state[_HASH_END:_CONTENT_START] != _HASH_CLOSING
@@ -98,7 +115,7 @@ def split(state: bytes) -> tuple[str, bytes]:
 
 
 def decode(
-    position: int, stream_id: str, version: int, topic: str, state: bytes
+    position: int, stream_id: str, version: int, topic: str, state: bytes | memoryview
 ) -> RecordedEvent:
     """Return a stored event, brought up to the schema of this version.
 
@@ -108,7 +125,7 @@ def decode(
     """
     try:
         event_type = BY_TOPIC[topic]
-        sha256, content = split(bytes(state))
+        sha256, content = split(state)
         opening = _OPENINGS[event_type]
         if content.startswith(opening):
             event = event_type.model_validate_json(b"{" + content[len(opening) :])

@@ -66,7 +66,7 @@ def _prepare(store: SQLiteStore) -> None:
             "it once without read_only, so that they are rebuilt from the events"
         )
         raise StoreError(message, code="schema_version")
-    rebuild_projections(store)
+    rebuild_projections(store, only_older=True)
 
 
 def _sqlite_target(url: str, durability: str, *, read_only: bool) -> Target:

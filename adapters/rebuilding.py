@@ -10,7 +10,7 @@ from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
 from leasehold.adapters.store import ReadSession, Store
 from leasehold.domain.frames import FrameMode
 from leasehold.domain.records import RecordedEvent
-from leasehold.projections.registry import KEYS
+from leasehold.projections.registry import KEYS, PROJECTION_VERSION
 
 _PAGE: Final = 1_000
 
@@ -30,13 +30,19 @@ def _log(session: ReadSession) -> Iterator[tuple[RecordedEvent, bytes]]:
         after = rows[-1][0]
 
 
-def rebuild_projections(store: Store) -> None:
+def rebuild_projections(store: Store, *, only_older: bool = False) -> None:
     """Make the projections of a store anew, in one transaction.
+
+    Args:
+        store: The store.
+        only_older: Do nothing where another process has done so meanwhile.
 
     Raises:
         StoreError: `corrupt_event`: an event cannot be read; the old rows stand.
     """
     with store.write() as session:
+        if only_older and session.projection_version() >= PROJECTION_VERSION:
+            return
         session.empty_projections()
         for recorded, _ in _log(session):
             session.project(recorded)

@@ -160,7 +160,16 @@ def _attempt(execution: Execution, columns: Row) -> Attempt:
 def load(session: ReadSession, execution_id: UUID | str) -> Loaded | None:
     """Load an execution; None where the store has none of that id."""
     row = session.fetch_one("load_execution", execution_id=str(execution_id))
-    return None if row is None else Loaded(row)
+    if row is None:
+        return None
+    try:
+        return Loaded(row)
+    except (ValueError, TypeError, KeyError) as error:
+        message = (
+            f"the rows of execution {execution_id} in exec_core and attempt cannot be "
+            f"read: they were changed by hand ({error})"
+        )
+        raise StoreError(message, code="corrupt_event") from error
 
 
 def record(

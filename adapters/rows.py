@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from leasehold.adapters.store import Row
+from leasehold.domain.errors import StoreError
 from leasehold.domain.frames import FrameId, FrameMode
 from leasehold.domain.states import (
     AttemptState,
@@ -48,10 +49,17 @@ def _converters(row_type: type) -> tuple[Callable[[Any], Any] | None, ...]:
 
 
 def _converted(row_type: type, row: Row) -> list[Any]:
-    return [
-        value if converter is None or value is None else converter(value)
-        for converter, value in zip(_converters(row_type), row, strict=True)
-    ]
+    try:
+        return [
+            value if converter is None or value is None else converter(value)
+            for converter, value in zip(_converters(row_type), row, strict=True)
+        ]
+    except (ValueError, TypeError, AttributeError) as error:
+        message = (
+            f"a row for {row_type.__name__} cannot be read: its table was changed by "
+            f"hand ({error}); the row begins with {row[:2]}"
+        )
+        raise StoreError(message, code="corrupt_event") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,10 @@ class WriteSession(ReadSession, Protocol):
         """
         ...
 
+    def projection_version(self) -> int:
+        """Return which version of the projections made the rows."""
+        ...
+
     def empty_projections(self) -> None:
         """Make the projected tables anew; best-effort frames are carried over."""
         ...

@@ -10,6 +10,7 @@ SCHEMA_VERSION: Final = 1
 """Rises with any change to the tables that are kept (`schema/kept.sql`)."""
 
 _PACKAGE: Final = __package__
+_VERSION_NAMES: Final = ("schema_version", "projection_version")
 _VERSIONS: Final = "SELECT key, value FROM leasehold_meta"
 _HAS_META: Final = """
 SELECT count(*) FROM sqlite_master
@@ -23,10 +24,22 @@ WHERE name IN ({names}) AND type IN ('table', 'view')
 
 
 def versions(cursor: sqlite3.Cursor) -> dict[str, int]:
-    """Return the versions that a store was written by; empty where it has no tables."""
+    """Return the versions that a store was written by; empty where it has no tables.
+
+    Raises:
+        StoreError: `schema_version`: the table of versions is not as it was made.
+    """
     if not cursor.execute(_HAS_META).fetchone()[0]:
         return {}
-    return {key: int(value) for key, value in cursor.execute(_VERSIONS)}
+    stored = dict(cursor.execute(_VERSIONS).fetchall())
+    try:
+        return {name: int(stored[name]) for name in _VERSION_NAMES}
+    except (KeyError, ValueError, TypeError):
+        message = (
+            f"leasehold_meta must hold the numbers {' and '.join(_VERSION_NAMES)}, and "
+            f"holds {stored}: it was changed by hand; restore it or the store"
+        )
+        raise StoreError(message, code="schema_version") from None
 
 
 def create(cursor: sqlite3.Cursor, projection_version: int) -> None:

@@ -18,11 +18,18 @@ from leasehold.projections.changes import Place
 from leasehold.projections.registry import KEYS, PROJECTION_VERSION, project
 
 _PACKAGE: Final = __package__
-_KEEP_BEST_EFFORT: Final = (
-    "CREATE TEMP TABLE kept_frame AS "
-    "SELECT * FROM main.stream_frame WHERE mode = 'best_effort'"
+_FRAME_COLUMNS: Final = (
+    "execution_id, attempt_index, ts_ms, seq, frame_type, payload, correlation_id, "
+    "mode, summary_version"
 )
-_RESTORE_BEST_EFFORT: Final = "INSERT INTO stream_frame SELECT * FROM temp.kept_frame"
+_KEEP_BEST_EFFORT: Final = (
+    f"CREATE TEMP TABLE kept_frame AS SELECT {_FRAME_COLUMNS} "  # noqa: S608
+    "FROM main.stream_frame WHERE mode = 'best_effort'"
+)
+_RESTORE_BEST_EFFORT: Final = (
+    f"INSERT INTO stream_frame ({_FRAME_COLUMNS}) "  # noqa: S608
+    f"SELECT {_FRAME_COLUMNS} FROM temp.kept_frame"
+)
 _RESTORE_EVENT: Final = """
 INSERT INTO stored_events
     (notification_id, originator_id, originator_version, topic, state)
@@ -68,12 +75,19 @@ class SQLiteSession:
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
+    def projection_version(self) -> int:
+        """Return which version of the projections made the rows."""
+        return schema.versions(self.cursor)["projection_version"]
+
     def empty_projections(self) -> None:
         """Make the projected tables anew; best-effort frames are carried over."""
-        self.cursor.execute(_KEEP_BEST_EFFORT)
+        has_frames = ("table", "stream_frame") in schema.projected_objects(self.cursor)
+        if has_frames:
+            self.cursor.execute(_KEEP_BEST_EFFORT)
         schema.recreate_projected(self.cursor)
-        self.cursor.execute(_RESTORE_BEST_EFFORT)
-        self.cursor.execute("DROP TABLE temp.kept_frame")
+        if has_frames:
+            self.cursor.execute(_RESTORE_BEST_EFFORT)
+            self.cursor.execute("DROP TABLE temp.kept_frame")
         schema.set_projection_version(self.cursor, PROJECTION_VERSION)
 
     def restore(self, recorded: RecordedEvent, state: bytes) -> None:

@@ -11,9 +11,11 @@ CREATE TABLE leasehold_meta (
 CREATE TABLE stored_events (
     notification_id INTEGER PRIMARY KEY,
     originator_id TEXT NOT NULL,
-    originator_version INTEGER NOT NULL CHECK (originator_version >= 1),
+    originator_version INTEGER NOT NULL CHECK (
+        typeof(originator_version) = 'integer' AND originator_version >= 1
+    ),
     topic TEXT NOT NULL,
-    state BLOB NOT NULL,
+    state BLOB NOT NULL CHECK (typeof(state) = 'blob'),
     UNIQUE (originator_id, originator_version)
 );
 
