@@ -111,6 +111,7 @@ def test_a_stored_event_of_another_type_is_refused(ledger, column) -> None:
         ledger._store.write() as session,
     ):
         session.cursor.execute(
-            "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+            "INSERT INTO stored_events"
+            " (originator_id, originator_version, topic, state)"
             f" VALUES ('x', {values['originator_version']}, 't', {values['state']})"
         )
