@@ -21,8 +21,6 @@ Durability = Literal["full", "normal"]
 
 BUSY_TIMEOUT_S: Final = 30
 JOURNAL_BYTES_MAX: Final = 64 * 1024 * 1024
-CHECKPOINT_PAGES: Final = 4_000
-"""16 MiB of log between checkpoints: pages that change often are copied once."""
 _STATEMENTS_CACHED: Final = 256
 _READERS_MAX: Final = 16
 _RETRY_PAUSE_S: Final = 0.01
@@ -136,7 +134,6 @@ def _set_up(driver: sqlite3.Connection, target: Target) -> None:
     if target.path is not None and not target.read_only:
         _enter_wal(driver)
         driver.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
-        driver.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     driver.execute(f"PRAGMA synchronous = {target.durability.upper()}")
     if target.read_only:
         driver.execute("PRAGMA query_only = ON")
