@@ -97,19 +97,34 @@ def _sqlite_path(url: str) -> Path | None:
     if url == _SQLITE_MEMORY:
         return None
     name = url.removeprefix(_SQLITE_FILE)
-    if not url.startswith(_SQLITE_FILE) or not name or "\0" in name or "?" in name:
+    if not url.startswith(_SQLITE_FILE) or not _is_file_name(name):
         message = f"url must be one of {_FORMS}; got {url!r}"
         raise InvalidInputError(message)
     return Path(name).absolute()
 
 
+def _is_file_name(name: str) -> bool:
+    """Say whether a name can be a file's; options after a `?` are none of ours."""
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        return False
+    return bool(encoded) and b"\0" not in encoded and b"?" not in encoded
+
+
 def _check_path(path: Path, *, read_only: bool) -> None:
-    if not path.parent.is_dir():
-        message = f"the directory {path.parent} of {path} is not there; make it first"
-        raise StoreError(message)
-    if path.is_dir():
-        message = f"{path} is a directory; name a file in it"
-        raise StoreError(message)
-    if read_only and not path.exists():
-        message = f"{path} is not there, and read_only=True does not create it"
-        raise StoreError(message)
+    try:
+        if not path.parent.is_dir():
+            message = (
+                f"the directory {path.parent} of {path} is not there; make it first"
+            )
+            raise StoreError(message)
+        if path.is_dir():
+            message = f"{path} is a directory; name a file in it"
+            raise StoreError(message)
+        if read_only and not path.exists():
+            message = f"{path} is not there, and read_only=True does not create it"
+            raise StoreError(message)
+    except OSError as error:
+        message = f"{path} cannot be reached: {error.strerror}"
+        raise StoreError(message) from error

@@ -340,9 +340,9 @@ def check_active(execution: Execution, *, last_lease: str = "") -> None:
     if execution.lifecycle_phase is not LifecyclePhase.ACTIVE:
         state = execution.public_state
         advice = (
-            "it has ended; stop the work"
+            "stop the work"
             if execution.lifecycle_phase is LifecyclePhase.TERMINAL
-            else "it waits to be claimed; claim again to work on it"
+            else "claim again to work on it"
         )
         message = f"execution {execution.execution_id} is {state}{last_lease}: {advice}"
         raise ExecutionNotActiveError(

@@ -49,7 +49,7 @@ def check_guard(
     if not _is_current(attempt, lease):
         message = (
             f"the handle presents epoch {lease.lease_epoch} of attempt "
-            f"{lease.attempt_index}, but {_current(attempt)} is the current one, "
+            f"{lease.attempt_index}, but {_current(attempt)} is the current one and "
             f"{_lapse(attempt, now_ms=now_ms)}; {_STOP}"
         )
         raise LeaseConflictError(message)

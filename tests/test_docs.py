@@ -169,7 +169,7 @@ def test_the_readme_begins_with_the_two_commands():
 
 def test_the_readmes_example_is_short():
     (example, *_) = [b for b in blocks_of(ROOT / "README.md") if b.language == "python"]
-    assert len(example.code.splitlines()) <= 30
+    assert len(example.code.splitlines()) <= 25
 
 
 @pytest.fixture(scope="module")

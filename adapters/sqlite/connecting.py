@@ -61,7 +61,10 @@ class Target:
         SQLite reads a store in WAL mode only where it may write beside it, or is told
         that nobody can.
         """
-        if self.path is None or Path(f"{self.path}-wal").exists():
+        if self.path is None:
+            return False
+        log = Path(f"{self.path}-wal")
+        if log.exists() and log.stat().st_size > 0:
             return False
         return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
 
@@ -174,7 +177,7 @@ _MEANINGS: Final[dict[int, str]] = {
     sqlite3.SQLITE_READONLY: "it is read-only; check the rights of file and directory",
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database",
     sqlite3.SQLITE_CORRUPT: "the database is damaged; restore it from a copy",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; is it there, and readable?",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: is it there, and may you write to it?",
     sqlite3.SQLITE_IOERR: "the disk failed",
     sqlite3.SQLITE_PERM: "access is denied; check the rights of file and directory",
 }

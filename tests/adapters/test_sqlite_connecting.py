@@ -307,3 +307,15 @@ def test_ten_processes_create_the_same_file_at_once(file_url, file_path) -> None
     assert {str(row.execution_id) for row in rows} == {out.strip() for out, _ in told}
     assert [event.position for event in history] == list(range(1, PROCESSES + 1))
     assert len({row.lane_id for row in rows}) == PROCESSES
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".db", "a" * 300 + "/ledger.db"])
+def test_a_name_that_the_system_does_not_take_is_told(name, tmp_path) -> None:
+    with pytest.raises(leasehold.StoreError, match="aaa") as raised:
+        leasehold.open(f"sqlite:///{tmp_path}/{name}")
+    assert raised.value.code == "store_unavailable"
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path) -> None:
+    with pytest.raises(leasehold.InvalidInputError, match="url must be"):
+        leasehold.open(f"sqlite:///{tmp_path}/\udcff.db")
