@@ -60,13 +60,19 @@ def load_existing(session: ReadSession, execution_id: UUID | str) -> Loaded:
     return loaded
 
 
-def check_operator(execution_id: UUID, actor: str, reason: str | None = None) -> None:
-    """Check what every operation of a person takes.
+def check_actor(actor: str) -> None:
+    """Check who acts: 1 to 256 bytes.
 
     Raises:
-        InvalidInputError: One of them breaks its rule.
+        InvalidInputError: The actor breaks the rule.
     """
-    limits.identifier("execution_id", execution_id)
     limits.text("actor", actor, bytes_min=1, bytes_max=limits.KEY_BYTES_MAX)
-    if reason is not None:
-        limits.text("reason", reason, bytes_max=limits.TEXT_BYTES_MAX)
+
+
+def check_reason(reason: str) -> None:
+    """Check why someone acts: at most 4096 bytes.
+
+    Raises:
+        InvalidInputError: The reason breaks the rule.
+    """
+    limits.text("reason", reason, bytes_max=limits.TEXT_BYTES_MAX)

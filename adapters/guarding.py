@@ -1,6 +1,7 @@
 """Letting a worker's write through the guard, and recording it where it is refused."""
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final, TypeVar
 
 from leasehold.adapters.commands import Commands, load_existing
 from leasehold.adapters.recording import Loaded, record
-from leasehold.adapters.store import WriteSession
+from leasehold.adapters.store import Row, WriteSession
 from leasehold.domain.attempts import Attempt
 from leasehold.domain.errors import ContentionError, NotFoundError, StoreError
 from leasehold.domain.executions import Execution
@@ -21,10 +22,12 @@ from leasehold.domain.refusals import (
     cause_of,
     is_recorded,
 )
+from leasehold.domain.states import LeaseEventType
 
 _log: Final = logging.getLogger("leasehold")
 
 _HANDLES_COUNTED_MAX: Final = 10_000
+_ENDS: Final = (LeaseEventType.EXPIRED, LeaseEventType.REVOKED)
 
 Answer = TypeVar("Answer")
 
@@ -53,11 +56,15 @@ class Work:
 class RefusalCounts:
     """Count how often each handle was refused in this process.
 
-    Remembers the 10,000 handles that were refused last.
+    Remembers the 10,000 handles that were refused last. A forked child begins anew.
     """
 
     def __init__(self) -> None:
         """Begin with none."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, with a lock that nobody holds."""
         self._counts: OrderedDict[Lease, int] = OrderedDict()
         self._lock = Lock()
 
@@ -73,6 +80,8 @@ class RefusalCounts:
 
 REFUSAL_COUNTS: Final = RefusalCounts()
 """Of this process, over all ledgers that it has open."""
+
+os.register_at_fork(after_in_child=REFUSAL_COUNTS.forget)
 
 
 class GuardedCommands(Commands):
@@ -141,19 +150,18 @@ def _open_work(session: WriteSession, lease: Lease) -> Work:
 def _refusal(
     work: Work, operation: str, error: ContentionError, refused_count: int
 ) -> RefusalRecorded:
-    row = work.session.fetch_one(
+    rows = work.session.fetch_all(
         "presented_lease",
         execution_id=str(work.lease.execution_id),
         lease_id=str(work.lease.lease_id),
         lease_epoch=work.lease.lease_epoch,
     )
     worker_id, worker_instance_id, late_ms = None, None, None
-    if row is not None:
-        event_type, worker_id, worker_instance_id, expires_at_ms, occurred_at_ms = row
-        ended_at_ms = occurred_at_ms if event_type == "revoked" else expires_at_ms
-        if expires_at_ms is not None:
-            ended_at_ms = min(ended_at_ms, expires_at_ms)
-        late_ms = max(0, work.now_ms - ended_at_ms)
+    if rows:
+        _, worker_id, worker_instance_id, _, _ = rows[0]
+        ends = [row for row in rows if row[0] in _ENDS]
+        lapse_ms = min(_lapse_ms(row) for row in ends or rows[:1])
+        late_ms = max(0, work.now_ms - lapse_ms)
     return RefusalRecorded(
         execution_id=work.lease.execution_id,
         occurred_at_ms=work.now_ms,
@@ -168,3 +176,15 @@ def _refusal(
         refused_count=refused_count,
         current_lease_epoch=work.attempt.lease_epoch,
     )
+
+
+def _lapse_ms(row: Row) -> int:
+    """Return when a lease was at its end, by one of the last two rows about it."""
+    event_type: str = row[0]
+    expires_at_ms: int | None = row[3]
+    occurred_at_ms: int = row[4]
+    if expires_at_ms is None:
+        return occurred_at_ms
+    if event_type == LeaseEventType.REVOKED:
+        return min(occurred_at_ms, expires_at_ms)
+    return expires_at_ms

@@ -7,6 +7,7 @@ from typing import Final
 from leasehold.adapters.ledger import Ledger
 from leasehold.adapters.rebuilding import rebuild_projections
 from leasehold.adapters.sqlite.connecting import Target
+from leasehold.adapters.sqlite.forking import is_inherited
 from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
 from leasehold.domain.errors import InvalidInputError, StoreError
 
@@ -79,6 +80,13 @@ def _sqlite_target(url: str, durability: str, *, read_only: bool) -> Target:
         raise InvalidInputError(message)
     if path is not None:
         _check_path(path, read_only=read_only)
+        if is_inherited(path):
+            message = (
+                f"this process was forked while a call on {path} was under way, and "
+                "SQLite cannot open that file here any more; start the process anew "
+                "(multiprocessing: the start method 'spawn')"
+            )
+            raise StoreError(message)
     return Target(
         path=path,
         durability="full" if durability == "full" else "normal",
@@ -96,6 +104,9 @@ def _sqlite_path(url: str) -> Path | None:
         raise StoreError(message)
     if url == _SQLITE_MEMORY:
         return None
+    if url == f"{_SQLITE_FILE}:memory:":
+        message = f"a store in memory has the url {_SQLITE_MEMORY!r}; got {url!r}"
+        raise InvalidInputError(message)
     name = url.removeprefix(_SQLITE_FILE)
     if not url.startswith(_SQLITE_FILE) or not _is_file_name(name):
         message = f"url must be one of {_FORMS}; got {url!r}"

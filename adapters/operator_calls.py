@@ -3,7 +3,12 @@
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from leasehold.adapters.commands import Commands, check_operator, load_existing
+from leasehold.adapters.commands import (
+    Commands,
+    check_actor,
+    check_reason,
+    load_existing,
+)
 from leasehold.adapters.recording import Loaded, record
 from leasehold.domain import executions, limits, transitions
 from leasehold.domain.events import DomainEvent
@@ -41,7 +46,7 @@ class OperatorCommands(Commands):
         limits.name("worker_id", worker_id, bytes_max=limits.WORKER_BYTES_MAX)
         limits.integer("ttl_ms", ttl_ms, least=1, most=limits.LEASE_TTL_MS_MAX)
         if actor is not None:
-            check_operator(execution_id, actor)
+            check_actor(actor)
         grant_id = self._draws.grant_id()
 
         def decide(loaded: Loaded, now_ms: int) -> tuple[DomainEvent, ...]:
@@ -73,7 +78,9 @@ class OperatorCommands(Commands):
             IllegalTransitionError: There is no live lease.
             StoreError: The store could not do it.
         """
-        check_operator(execution_id, actor, reason)
+        limits.identifier("execution_id", execution_id)
+        check_actor(actor)
+        check_reason(reason)
 
         def decide(loaded: Loaded, now_ms: int) -> tuple[DomainEvent, ...]:
             revoked = transitions.revoke(
@@ -103,7 +110,9 @@ class OperatorCommands(Commands):
             IllegalTransitionError: It ended otherwise.
             StoreError: The store could not do it.
         """
-        check_operator(execution_id, actor, reason)
+        limits.identifier("execution_id", execution_id)
+        check_actor(actor)
+        check_reason(reason)
 
         def decide(loaded: Loaded, now_ms: int) -> tuple[DomainEvent, ...]:
             return transitions.cancel(
@@ -130,7 +139,8 @@ class OperatorCommands(Commands):
             IllegalTransitionError: It has ended.
             StoreError: The store could not do it.
         """
-        check_operator(execution_id, actor)
+        limits.identifier("execution_id", execution_id)
+        check_actor(actor)
         most = limits.PRIORITY_MAX
         limits.integer("priority", priority, least=-most, most=most)
 
@@ -158,7 +168,9 @@ class OperatorCommands(Commands):
             IllegalTransitionError: It has not ended.
             StoreError: The store could not do it.
         """
-        check_operator(execution_id, actor, reason)
+        limits.identifier("execution_id", execution_id)
+        check_actor(actor)
+        check_reason(reason)
 
         def decide(loaded: Loaded, now_ms: int) -> tuple[DomainEvent, ...]:
             reopened = executions.reopen(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 from itertools import chain
 from typing import Final
@@ -105,7 +105,12 @@ class Reader:
                     for lane in lanes
                     for state in states
                 )
-                rows = nsmallest(limit, chain.from_iterable(listed), key=_first)
+                ids = nsmallest(limit, (row[0] for row in chain.from_iterable(listed)))
+                rows = [
+                    row
+                    for execution_id in ids
+                    for row in session.fetch_all("execution", execution_id=execution_id)
+                ]
         return [ExecutionRow.of(row) for row in rows]
 
     def attempts(self, execution_id: UUID) -> list[AttemptRow]:
@@ -229,9 +234,11 @@ class Reader:
         Args:
             lane_id: Only of this lane.
         """
-        if lane_id is not None:
-            limits.name("lane_id", lane_id)
-        counted = {row[0]: row[1] for row in self._all("counts", lane_id=lane_id)}
+        if lane_id is None:
+            rows = self._all("counts")
+        else:
+            rows = self._all("counts_in_lane", lane_id=limits.name("lane_id", lane_id))
+        counted = {row[0]: row[1] for row in rows}
         return {state: counted.get(state.value, 0) for state in PublicState}
 
     def history(
@@ -264,15 +271,15 @@ class Reader:
             topics: Only of these topics.
         """
         page = {"after": _after(after), "most": limits.page(limit)}
-        if isinstance(topics, str | bytes):
+        if isinstance(topics, str | bytes) or not isinstance(topics, Iterable):
             raise limits.refuse("topics", topics, "a collection of topics")
-        for topic in topics:
-            if topic not in BY_TOPIC:
+        wanted = list(topics)
+        for topic in wanted:
+            if not isinstance(topic, str) or topic not in BY_TOPIC:
                 rule = "of " + ", ".join(BY_TOPIC)
                 raise limits.refuse("topics", topic, rule)
-        if topics:
-            wanted = json.dumps(list(topics))
-            rows = self._all("events_of_topics", topics=wanted, **page)
+        if wanted:
+            rows = self._all("events_of_topics", topics=json.dumps(wanted), **page)
         else:
             rows = self._all("events", **page)
         return [codec.decode(*row) for row in rows]
@@ -303,11 +310,6 @@ def _states(public_state: PublicState | None) -> list[str]:
     except ValueError:
         rule = "one of " + ", ".join(PublicState)
         raise limits.refuse("public_state", public_state, rule) from None
-
-
-def _first(row: Row) -> str:
-    execution_id: str = row[0]
-    return execution_id
 
 
 def _of_attempt(execution_id: UUID, index: int) -> dict[str, str | int]:

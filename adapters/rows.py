@@ -22,6 +22,14 @@ from leasehold.domain.states import (
     PublicState,
 )
 
+
+def _bytes(value: Any) -> bytes:  # noqa: ANN401 - whatever stands in the column
+    if not isinstance(value, bytes | memoryview):
+        message = f"bytes are wanted and this is {type(value).__name__}"
+        raise TypeError(message)
+    return bytes(value)
+
+
 _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "execution_id": UUID,
     "lease_id": UUID,
@@ -35,8 +43,8 @@ _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "event_type": LeaseEventType,
     "cause": LeaseCause,
     "mode": FrameMode,
-    "payload": bytes,
-    "result": bytes,
+    "payload": _bytes,
+    "result": _bytes,
     "tags": json.loads,
     "raw_fields": json.loads,
 }

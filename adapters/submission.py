@@ -82,7 +82,7 @@ def check_submission(  # noqa: PLR0913 - the arguments of create_execution
     idempotency_key: str | None = None,
     delay_until_ms: int | None = None,
     deadline_at_ms: int | None = None,
-    retry_policy: RetryPolicy | None = None,
+    retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
     max_reclaim_count: int = RECLAIMS_DEFAULT,
     namespace: str = "default",
     tags: Mapping[str, str] | None = None,
@@ -105,9 +105,7 @@ def check_submission(  # noqa: PLR0913 - the arguments of create_execution
         idempotency_key=_optional_key("idempotency_key", idempotency_key),
         delay_until_ms=_optional_time("delay_until_ms", delay_until_ms),
         deadline_at_ms=_optional_time("deadline_at_ms", deadline_at_ms),
-        retry_policy=RetryPolicy()
-        if retry_policy is None
-        else _check_policy(retry_policy),
+        retry_policy=_check_policy(retry_policy),
         max_reclaim_count=limits.integer(
             "max_reclaim_count", max_reclaim_count, least=0, most=limits.COUNT_MAX
         ),
@@ -185,14 +183,15 @@ class SubmissionCommands(Commands):
             idempotency_key=idempotency_key,
             delay_until_ms=delay_until_ms,
             deadline_at_ms=deadline_at_ms,
-            retry_policy=_check_policy(retry_policy),
+            retry_policy=retry_policy,
             max_reclaim_count=max_reclaim_count,
             namespace=namespace,
             tags=tags,
             actor=actor,
         )
+        digest = submission.digest()
         with self._store.write() as session:
-            return self._create(session, submission)
+            return self._create(session, submission, digest)
 
     def create_executions(self, specs: Iterable[Mapping[str, Any]]) -> list[UUID]:
         """Submit several units of work in one transaction, all or nothing.
@@ -214,18 +213,21 @@ class SubmissionCommands(Commands):
         submissions = [_check_spec(number, spec) for number, spec in enumerate(specs)]
         if not submissions:
             return []
+        digested = [(submission, submission.digest()) for submission in submissions]
         with self._store.write() as session:
-            return [self._create(session, submission) for submission in submissions]
+            return [self._create(session, *submitted) for submitted in digested]
 
-    def _create(self, session: WriteSession, submission: Submission) -> UUID:
-        digest = submission.digest()
+    def _create(
+        self, session: WriteSession, submission: Submission, digest: str
+    ) -> UUID:
         earlier = _find_earlier(session, submission, digest)
         if earlier is not None:
             return earlier
         now_ms = session.now_ms()
         execution_id = submission.execution_id or self._draws.execution_id()
         delay_until_ms = submission.delay_until_ms
-        due = delay_until_ms is None or delay_until_ms <= now_ms
+        if delay_until_ms is None or delay_until_ms <= now_ms:
+            delay_until_ms = now_ms
         created = ExecutionCreated(
             execution_id=execution_id,
             occurred_at_ms=now_ms,
@@ -235,8 +237,8 @@ class SubmissionCommands(Commands):
             capabilities=submission.capabilities,
             priority=submission.priority,
             idempotency_key=submission.idempotency_key,
-            eligible_at_ms=now_ms if due else delay_until_ms or now_ms,
-            due=due,
+            eligible_at_ms=delay_until_ms,
+            due=delay_until_ms == now_ms,
             deadline_at_ms=submission.deadline_at_ms,
             retry_policy=submission.retry_policy,
             max_reclaim_count=submission.max_reclaim_count,

@@ -1,6 +1,5 @@
 """What the holder of a lease calls: renew, progress, complete and fail."""
 
-import math
 from dataclasses import dataclass
 
 from leasehold.adapters import codec
@@ -209,7 +208,6 @@ def _check_percent(percent: float) -> None:
     if (
         isinstance(percent, bool)
         or not isinstance(percent, int | float)
-        or not math.isfinite(percent)
         or not 0 <= percent <= PERCENT_MAX
     ):
         raise limits.refuse("percent", percent, f"a number from 0 to {PERCENT_MAX}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 from uuid import UUID
 
+from leasehold.domain import limits
 from leasehold.domain.errors import InvalidGrantError, InvalidInputError
 from leasehold.domain.handles import decode_token_bytes
 
@@ -34,6 +35,15 @@ class ResumeGrant:
     worker_id: str
     expires_at_ms: int
 
+    def __post_init__(self) -> None:
+        """Refuse fields that no grant has."""
+        limits.identifier("grant_id", self.grant_id)
+        limits.identifier("execution_id", self.execution_id)
+        limits.name("worker_id", self.worker_id, bytes_max=limits.WORKER_BYTES_MAX)
+        limits.integer(
+            "expires_at_ms", self.expires_at_ms, least=0, most=limits.POSITION_MAX
+        )
+
     def __str__(self) -> str:
         """Return a token of letters, digits and `.-_`."""
         packed = _HEAD.pack(
@@ -59,13 +69,11 @@ class ResumeGrant:
         if _CHECKSUM.pack(zlib.crc32(packed)) != checksum:
             raise _corrupt()
         form, grant_id, execution_id, expires_at_ms = _HEAD.unpack_from(packed)
-        if form != _FORMAT:
+        worker_id = packed[_HEAD.size :].decode("ascii", errors="replace")
+        if form != _FORMAT or not worker_id.isascii():
             raise _corrupt()
         return cls(
-            UUID(bytes=grant_id),
-            UUID(bytes=execution_id),
-            packed[_HEAD.size :].decode(),
-            expires_at_ms,
+            UUID(bytes=grant_id), UUID(bytes=execution_id), worker_id, expires_at_ms
         )
 
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, Self
@@ -119,7 +119,7 @@ class Handle:
 
     backend: BackendTag
     kind: HandleKind
-    opaque: bytes
+    opaque: bytes = field(repr=False)
 
     @classmethod
     def of(cls, backend: BackendTag, kind: HandleKind, lease: Lease) -> Self:
@@ -206,6 +206,11 @@ class Handle:
             known = ", ".join((*_OUTER_FIELDS, *_INNER_FIELDS))
             message = f"a handle has no field {unknown[0]!r}; it has {known}"
             raise InvalidInputError(message)
+        try:
+            outer["backend"] = BackendTag(outer.get("backend", self.backend))
+            outer["kind"] = HandleKind(outer.get("kind", self.kind))
+        except ValueError as error:
+            raise InvalidInputError(f"the handle cannot take it: {error}") from None
         changed = replace(self, **outer)
         if not fields:
             return changed

@@ -36,7 +36,10 @@ _SHOWN_CHARACTERS_MAX: Final = 60
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # An int of more digits than Python writes.
+        return "too long to be shown"
     if len(text) > _SHOWN_CHARACTERS_MAX:
         return f"{text[:_SHOWN_CHARACTERS_MAX]}…"
     return text
@@ -98,7 +101,10 @@ def time_ms(field: str, value: int) -> int:
 def bytes_of(field: str, value: bytes, *, bytes_max: int) -> bytes:
     """Check a run of bytes; `bytearray` and `memoryview` are copied to `bytes`."""
     if isinstance(value, bytearray | memoryview):
-        value = bytes(value)
+        try:
+            value = bytes(value)
+        except ValueError:
+            raise refuse(field, value, "bytes that are not released") from None
     if not isinstance(value, bytes) or len(value) > bytes_max:
         rule = f"bytes, at most {bytes_max} of them"
         if isinstance(value, str):

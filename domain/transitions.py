@@ -80,7 +80,12 @@ def claim(
         last: The last attempt that was started, if any: its epoch goes on.
         lease: The new holder.
         now_ms: The time of the claim.
+
+    Raises:
+        IllegalTransitionError: It is not runnable and due.
     """
+    if execution.lifecycle_phase is not LifecyclePhase.RUNNABLE or not execution.due:
+        raise refuse_transition(execution, "claim", "not due to be claimed")
     return _start(execution, last, lease, taken_over=False, now_ms=now_ms)
 
 
@@ -97,7 +102,14 @@ def take_over(
         last: Its attempt, whose lease is free.
         lease: The new holder.
         now_ms: The time of the claim.
+
+    Raises:
+        IllegalTransitionError: It is not active, or its lease still stands.
     """
+    if execution.lifecycle_phase is not LifecyclePhase.ACTIVE or not last.is_free(
+        now_ms=now_ms
+    ):
+        raise refuse_transition(execution, "take over", "its lease is not free")
     closing: list[DomainEvent] = []
     closing += attempts.expire_lease(last, cause=LeaseCause.CLAIM, now_ms=now_ms)
     closing.append(AttemptInterrupted(**last.facts, occurred_at_ms=now_ms))

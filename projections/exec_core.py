@@ -32,7 +32,12 @@ from leasehold.domain.executions import (
 from leasehold.domain.merge_patch import JsonObject, canonical_json
 from leasehold.domain.refusals import RefusalRecorded
 from leasehold.domain.retries import RetryPolicy
-from leasehold.domain.states import EligibilityState, OwnershipState, Standing
+from leasehold.domain.states import (
+    EligibilityState,
+    LifecyclePhase,
+    OwnershipState,
+    Standing,
+)
 from leasehold.projections.changes import (
     Changes,
     Insert,
@@ -146,7 +151,9 @@ def became_eligible(event: ExecutionBecameEligible, place: Place) -> Changes:
     """Let claims take it."""
     values: Values = {
         "eligibility_state": EligibilityState.ELIGIBLE_NOW.value,
-        "public_state": states.PublicState.PENDING.value,
+        "public_state": states.public_state(
+            LifecyclePhase.RUNNABLE, EligibilityState.ELIGIBLE_NOW, None
+        ).value,
         "is_claimable": 1,
         **_head(event, place),
     }

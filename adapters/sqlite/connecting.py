@@ -1,6 +1,5 @@
 """Connections to an SQLite database, and what their errors mean."""
 
-import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -8,11 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
-from eventsourcing.persistence import (
-    ConnectionPoolClosedError,
-    ConnectionUnavailableError,
-    PersistenceError,
-)
+from eventsourcing.persistence import ConnectionUnavailableError, PersistenceError
 from eventsourcing.sqlite import SQLiteConnection, SQLiteConnectionPool, SQLiteDatastore
 
 from leasehold.domain.errors import StoreError
@@ -25,11 +20,7 @@ _STATEMENTS_CACHED: Final = 256
 _READERS_MAX: Final = 16
 _RETRY_PAUSE_S: Final = 0.01
 
-DRIVER_ERRORS: Final = (
-    sqlite3.Error,
-    PersistenceError,
-    ConnectionPoolClosedError,
-)
+DRIVER_ERRORS: Final = (sqlite3.Error, PersistenceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +40,8 @@ class Target:
         """The name that sqlite3 opens."""
         if self.path is None:
             return ":memory:"
-        mode = "rwc"
-        if self.read_only:
-            mode = "ro&immutable=1" if self._cannot_change else "ro"
+        mode = "ro" if self.read_only else "rwc"
         return f"file:{quote(str(self.path))}?mode={mode}"
-
-    @property
-    def _cannot_change(self) -> bool:
-        """Whether the file lies on a read-only file system with nothing in its WAL.
-
-        SQLite reads a store in WAL mode only where it may write beside it, or is told
-        that nobody can.
-        """
-        if self.path is None:
-            return False
-        log = Path(f"{self.path}-wal")
-        if log.exists() and log.stat().st_size > 0:
-            return False
-        return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
 
     @property
     def shown(self) -> str:
@@ -138,6 +113,9 @@ def _set_up(driver: sqlite3.Connection, target: Target) -> None:
         _enter_wal(driver)
         driver.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
     driver.execute(f"PRAGMA synchronous = {target.durability.upper()}")
+    if target.durability == "full":
+        # Where the system has a stronger sync than fsync (macOS), use it.
+        driver.execute("PRAGMA fullfsync = ON")
     if target.read_only:
         driver.execute("PRAGMA query_only = ON")
 
@@ -174,10 +152,16 @@ class Datastore(SQLiteDatastore):
 
 _MEANINGS: Final[dict[int, str]] = {
     sqlite3.SQLITE_FULL: "the disk (or the page limit of the database) is full",
-    sqlite3.SQLITE_READONLY: "it is read-only; check the rights of file and directory",
+    sqlite3.SQLITE_READONLY: (
+        "it or its directory is read-only; SQLite must be able to write beside it, "
+        "also to read: check the rights, or read a copy"
+    ),
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database",
     sqlite3.SQLITE_CORRUPT: "the database is damaged; restore it from a copy",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: is it there, and may you write to it?",
+    sqlite3.SQLITE_CANTOPEN: (
+        "it cannot be opened; SQLite must be able to write beside it, also to read: "
+        "check the rights of file and directory, or read a copy"
+    ),
     sqlite3.SQLITE_IOERR: "the disk failed",
     sqlite3.SQLITE_PERM: "access is denied; check the rights of file and directory",
 }
@@ -187,13 +171,11 @@ _BUSY_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 def store_error(error: Exception, target: Target) -> StoreError:
     """Say what an error of the driver or of the pool means for the caller."""
-    if isinstance(error, ConnectionPoolClosedError):
-        return StoreError("the ledger is closed; open it again to use it")
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
     if code in _BUSY_CODES or isinstance(error, ConnectionUnavailableError):
         message = (
-            f"{target.shown} was busy for {BUSY_TIMEOUT_S} s: another transaction "
-            "holds it; nothing was written, try again"
+            f"{target.shown} was busy for {BUSY_TIMEOUT_S} s or more: other "
+            "transactions hold it; nothing was written, try again"
         )
         return StoreError(message, code="store_busy", retryable=True)
     meaning = _MEANINGS.get(code)

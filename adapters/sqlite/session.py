@@ -71,7 +71,8 @@ class SQLiteSession:
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key."""
         order = ", ".join(KEYS[table])
-        cursor = self.cursor.execute(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
+        cursor = self.cursor.connection.cursor()
+        cursor.execute(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
 

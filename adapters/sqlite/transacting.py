@@ -3,16 +3,15 @@
 import os
 import sqlite3
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
 
-from eventsourcing.persistence import (
-    ConnectionPoolClosedError,
-    ConnectionUnavailableError,
-)
+from eventsourcing.persistence import ConnectionUnavailableError
 from eventsourcing.sqlite import SQLiteConnection
 
+from leasehold.adapters.sqlite import forking
 from leasehold.adapters.sqlite.connecting import (
     BUSY_TIMEOUT_S,
     DRIVER_ERRORS,
@@ -28,14 +27,15 @@ from leasehold.domain.errors import StoreError
 
 _READ: Final = "BEGIN"
 _WRITE: Final = "BEGIN IMMEDIATE"
+_CLOSED: Final = "the ledger is closed; open it again to use it"
 
 
 class Transactions:
     """Where the transactions of one ledger begin.
 
-    The threads of a process take turns to write here. The pool has such a lock too,
-    but makes readers queue behind a writer who waits for it, and does not give it
-    back where a connection cannot be made.
+    Its threads take turns to write here. The pool has such a lock too, but makes
+    readers queue behind a writer who waits for it, and does not give it back where a
+    connection cannot be made.
     """
 
     def __init__(self, target: Target, clock: Clock) -> None:
@@ -47,6 +47,11 @@ class Transactions:
         self.turn = threading.Lock()
         self._process = os.getpid()
         self._writer: SQLiteConnection | None = None
+        self._calls = threading.Condition()
+        self._calls_under_way = 0
+        self._closed = False
+        if target.path is not None:
+            forking.watch(self)
 
     def read(self) -> "Transaction":
         """Return a transaction over one consistent view."""
@@ -56,6 +61,31 @@ class Transactions:
         """Return a transaction that takes the write lock when it begins."""
         return Transaction(self, _WRITE)
 
+    def enter(self) -> None:
+        """Count a call in.
+
+        Raises:
+            StoreError: The ledger is closed, or this process was forked from the one
+                that opened it.
+        """
+        if os.getpid() != self._process:
+            message = (
+                "the ledger was opened in another process and this one was forked "
+                "from it; open the ledger in this process"
+            )
+            raise StoreError(message)
+        with self._calls:
+            if self._closed:
+                raise StoreError(_CLOSED)
+            self._calls_under_way += 1
+
+    def leave(self) -> None:
+        """Count a call out."""
+        with self._calls:
+            self._calls_under_way -= 1
+            if self._calls_under_way == 0:
+                self._calls.notify_all()
+
     def connection(self, *, writes: bool) -> SQLiteConnection:
         """Take a connection; the one whose turn it is to write gets always the same.
 
@@ -63,7 +93,7 @@ class Transactions:
         """
         if not writes or self.target.path is None:
             return self.datastore.pool.get_connection()
-        if self._writer is None or self.datastore.pool.closed:
+        if self._writer is None:
             self._writer = self.datastore.pool.get_connection()
         return self._writer
 
@@ -73,26 +103,44 @@ class Transactions:
             if not connection.closed:
                 return
             self._writer = None
-        with suppress(ConnectionPoolClosedError):
-            self.datastore.pool.put_connection(connection)
+        self.datastore.pool.put_connection(connection)
 
     def close(self) -> None:
-        """Close the connections; in a forked child leave the parent's alone."""
-        if os.getpid() == self._process:
-            self.datastore.close()
+        """Refuse new calls, wait for those under way, then close the connections.
 
-    def check_process(self) -> None:
-        """Refuse a forked child.
-
-        Raises:
-            StoreError: The connections are those of the parent process.
+        The driver must not close a connection that another thread is using. In a
+        forked child the connections are the parent's and stay open.
         """
         if os.getpid() != self._process:
-            message = (
-                "the ledger was opened in another process and this one was forked "
-                "from it; open the ledger in this process"
-            )
-            raise StoreError(message)
+            return
+        with self._calls:
+            self._closed = True
+            if self._is_idle():
+                self.datastore.close()
+
+    def _is_idle(self) -> bool:
+        """Wait for the calls under way; say whether they ended in time."""
+        return self._calls.wait_for(
+            lambda: self._calls_under_way == 0, timeout=2 * BUSY_TIMEOUT_S
+        )
+
+    @contextmanager
+    def without_connections(self) -> Iterator[bool]:
+        """Hold calls up and close all connections meanwhile; for the time of a fork.
+
+        Gives whether they could be closed. Later calls connect anew.
+        """
+        with self._calls:
+            idle = self._is_idle()
+            if idle:
+                self._writer = None
+                self.datastore.close()
+            try:
+                yield idle
+            finally:
+                if idle and not self._closed and os.getpid() == self._process:
+                    self.datastore = Datastore(self.target)
+                    self.recorder = Recorder(self.datastore)
 
 
 class Transaction:
@@ -114,7 +162,7 @@ class Transaction:
     def __enter__(self) -> SQLiteSession:
         """Wait for the turn and for the lock, and begin."""
         transactions = self._transactions
-        transactions.check_process()
+        transactions.enter()
         try:
             if self._begin is _WRITE:
                 self._has_turn = transactions.turn.acquire(timeout=BUSY_TIMEOUT_S)
@@ -122,15 +170,19 @@ class Transaction:
                     raise ConnectionUnavailableError  # noqa: TRY301
             self._connection = transactions.connection(writes=self._has_turn)
             self._driver = driver_of(self._connection)
+            if self._driver.in_transaction:
+                # Left by a call that was interrupted in the midst of its end.
+                self._driver.execute("ROLLBACK")
             self._driver.execute(self._begin)
+            return SQLiteSession(
+                self._driver, transactions.recorder, transactions.clock
+            )
         except DRIVER_ERRORS as error:
-            self._release()
+            self._end()
             raise store_error(error, transactions.target) from error
         except BaseException:
-            self._roll_back()
-            self._release()
+            self._end()
             raise
-        return SQLiteSession(self._driver, transactions.recorder, transactions.clock)
 
     def __exit__(
         self,
@@ -143,21 +195,28 @@ class Transaction:
             if exc_value is None and self._driver is not None:
                 self._driver.execute("COMMIT")
         except DRIVER_ERRORS as error:
-            self._roll_back()
             raise store_error(error, self._transactions.target) from error
-        except BaseException:
-            self._roll_back()
-            raise
-        else:
-            if exc_value is not None:
-                self._roll_back()
         finally:
-            self._release()
+            self._end()
         if isinstance(exc_value, DRIVER_ERRORS):
             raise store_error(exc_value, self._transactions.target) from exc_value
 
+    def _end(self) -> None:
+        """Undo what is not committed and let go of everything, whatever fails."""
+        try:
+            self._roll_back()
+        finally:
+            try:
+                if self._connection is not None:
+                    self._transactions.give_back(self._connection)
+            finally:
+                try:
+                    if self._has_turn:
+                        self._transactions.turn.release()
+                finally:
+                    self._transactions.leave()
+
     def _roll_back(self) -> None:
-        """Undo what was done, where SQLite has not done so by itself."""
         if self._driver is None or self._connection is None:
             return
         try:
@@ -165,9 +224,3 @@ class Transaction:
                 self._driver.execute("ROLLBACK")
         except sqlite3.Error:
             self._connection.close()
-
-    def _release(self) -> None:
-        if self._connection is not None:
-            self._transactions.give_back(self._connection)
-        if self._has_turn:
-            self._transactions.turn.release()

@@ -95,7 +95,7 @@ def test_a_first_claim_starts_attempt_0_under_epoch_1() -> None:
 
 
 def test_a_claim_of_a_retry_goes_on_with_index_and_epoch() -> None:
-    retry = execution_after(CREATED, CLAIMED, make(ExecutionRetryScheduled))
+    retry = execution_after(CREATED, CLAIMED, make(ExecutionRetryScheduled, due=True))
     last = attempt_after(
         STARTED, make(AttemptLeaseReclaimed, lease_epoch=5), make(AttemptFailed)
     )

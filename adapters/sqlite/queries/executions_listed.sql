@@ -1,26 +1,7 @@
--- A page of the executions of a lane in one public state, by id.
-SELECT
-    execution_id,
-    namespace,
-    lane_id,
-    attempt_index,
-    lifecycle_phase,
-    ownership_state,
-    eligibility_state,
-    public_state,
-    attempt_state,
-    priority,
-    created_at_ms,
-    started_at_ms,
-    eligible_at_ms,
-    deadline_at_ms,
-    terminal_at_ms,
-    lease_reclaim_count,
-    payload,
-    result,
-    tags,
-    raw_fields
-FROM exec_core
+-- The ids of a page of the executions of a lane in one public state. Their rows, with
+-- payloads, are read once it is known which of all lanes and states make the page.
+SELECT execution_id
+FROM exec_state
 WHERE lane_id = :lane_id
     AND public_state = :public_state
     AND execution_id > :after
