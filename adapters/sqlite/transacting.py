@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -164,16 +165,16 @@ class Transaction:
         transactions = self._transactions
         transactions.enter()
         try:
-            if self._begin is _WRITE:
-                self._has_turn = transactions.turn.acquire(timeout=BUSY_TIMEOUT_S)
-                if not self._has_turn:
-                    raise ConnectionUnavailableError  # noqa: TRY301
+            waited_s = self._take_turn() if self._begin is _WRITE else 0.0
             self._connection = transactions.connection(writes=self._has_turn)
             self._driver = driver_of(self._connection)
             if self._driver.in_transaction:
                 # Left by a call that was interrupted in the midst of its end.
                 self._driver.execute("ROLLBACK")
-            self._driver.execute(self._begin)
+            if waited_s:
+                _begin_within(self._driver, self._begin, BUSY_TIMEOUT_S - waited_s)
+            else:
+                self._driver.execute(self._begin)
             return SQLiteSession(
                 self._driver, transactions.recorder, transactions.clock
             )
@@ -201,6 +202,18 @@ class Transaction:
         if isinstance(exc_value, DRIVER_ERRORS):
             raise store_error(exc_value, self._transactions.target) from exc_value
 
+    def _take_turn(self) -> float:
+        """Wait for the other threads; return how long that took, in seconds."""
+        turn = self._transactions.turn
+        self._has_turn = turn.acquire(blocking=False)
+        if self._has_turn:
+            return 0.0
+        began_s = time.monotonic()
+        self._has_turn = turn.acquire(timeout=BUSY_TIMEOUT_S)
+        if not self._has_turn:
+            raise ConnectionUnavailableError
+        return time.monotonic() - began_s
+
     def _end(self) -> None:
         """Undo what is not committed and let go of everything, whatever fails."""
         try:
@@ -224,3 +237,12 @@ class Transaction:
                 self._driver.execute("ROLLBACK")
         except sqlite3.Error:
             self._connection.close()
+
+
+def _begin_within(driver: sqlite3.Connection, begin: str, seconds: float) -> None:
+    """Begin, and give up on the lock after so long: what is left of the timeout."""
+    driver.execute(f"PRAGMA busy_timeout = {max(0, round(seconds * 1000))}")
+    try:
+        driver.execute(begin)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")

@@ -1,5 +1,7 @@
 """Resume grants: the token, and the check of a grant that is presented."""
 
+import base64
+import zlib
 from dataclasses import replace
 from uuid import UUID
 
@@ -105,3 +107,20 @@ def test_what_is_recorded_decides_and_not_what_is_presented() -> None:
         check_grant(check_known(forged, RECORDED), worker_id="worker-2", now_ms=2_000)
     with pytest.raises(InvalidGrantError, match="issued for"):
         check_grant(check_known(forged, RECORDED), worker_id="worker-2", now_ms=1_000)
+
+
+def test_a_token_whose_worker_is_no_name_is_refused() -> None:
+    packed = GRANT.expires_at_ms.to_bytes(8, "big") + b"w\xff"
+    packed = b"\x01" + GRANT.grant_id.bytes + GRANT.execution_id.bytes + packed
+    packed += zlib.crc32(packed).to_bytes(4, "big")
+    token = "grant." + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+    with pytest.raises(InvalidInputError, match="does not decode"):
+        ResumeGrant.parse(token)
+
+
+@pytest.mark.parametrize(
+    "field", [{"expires_at_ms": -1}, {"worker_id": ""}, {"grant_id": "no"}]
+)
+def test_a_grant_has_only_fields_that_grants_have(field) -> None:
+    with pytest.raises(InvalidInputError, match=next(iter(field))):
+        replace(GRANT, **field)

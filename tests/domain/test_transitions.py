@@ -385,3 +385,28 @@ def test_a_deadline_that_is_to_come_ends_nothing() -> None:
 @pytest.mark.parametrize("state", ENDED)
 def test_a_deadline_ends_nothing_twice(state) -> None:
     assert transitions.pass_deadline(ENDED[state], HELD, now_ms=10**12) == ()
+
+
+NOT_DUE = {
+    "delayed": execution_after(make(ExecutionCreated, due=False)),
+    "active": ACTIVE,
+    **ENDED,
+}
+
+
+@pytest.mark.parametrize("state", NOT_DUE)
+def test_what_is_not_due_is_not_claimed(state) -> None:
+    with pytest.raises(IllegalTransitionError, match="claim"):
+        transitions.claim(NOT_DUE[state], None, NEW, now_ms=LATER)
+
+
+def test_a_live_lease_is_not_taken_over() -> None:
+    last_live_ms = HELD.lease_expires_at_ms - 1
+    with pytest.raises(IllegalTransitionError, match="not free"):
+        transitions.take_over(ACTIVE, HELD, NEW, now_ms=last_live_ms)
+    assert transitions.take_over(ACTIVE, HELD, NEW, now_ms=last_live_ms + 1)
+
+
+def test_what_nobody_has_is_not_taken_over() -> None:
+    with pytest.raises(IllegalTransitionError, match="take over"):
+        transitions.take_over(WAITING, SUCCEEDED, NEW, now_ms=LATER)
