@@ -49,7 +49,7 @@ class Transactions:
         self._process = os.getpid()
         self._writer: SQLiteConnection | None = None
         self._calls = threading.Condition()
-        self._calls_under_way = 0
+        self._under_way: dict[int, int] = {}
         self._closed = False
         if target.path is not None:
             forking.watch(self)
@@ -78,14 +78,19 @@ class Transactions:
         with self._calls:
             if self._closed:
                 raise StoreError(_CLOSED)
-            self._calls_under_way += 1
+            thread = threading.get_ident()
+            self._under_way[thread] = self._under_way.get(thread, 0) + 1
 
     def leave(self) -> None:
-        """Count a call out."""
+        """Count a call out; the last one closes what `close` had to leave open."""
         with self._calls:
-            self._calls_under_way -= 1
-            if self._calls_under_way == 0:
-                self._calls.notify_all()
+            thread = threading.get_ident()
+            nested = self._under_way.pop(thread) - 1
+            if nested:
+                self._under_way[thread] = nested
+            elif not self._under_way and self._closed:
+                self.datastore.close()
+            self._calls.notify_all()
 
     def connection(self, *, writes: bool) -> SQLiteConnection:
         """Take a connection; the one whose turn it is to write gets always the same.
@@ -109,8 +114,10 @@ class Transactions:
     def close(self) -> None:
         """Refuse new calls, wait for those under way, then close the connections.
 
-        The driver must not close a connection that another thread is using. In a
-        forked child the connections are the parent's and stay open.
+        The driver must not close a connection that is in use. Called in the midst of a
+        call of the same thread (by a signal handler, say), it leaves the closing to the
+        end of that call. In a forked child the connections are the parent's and stay
+        open.
         """
         if os.getpid() != self._process:
             return
@@ -120,10 +127,12 @@ class Transactions:
                 self.datastore.close()
 
     def _is_idle(self) -> bool:
-        """Wait for the calls under way; say whether they ended in time."""
-        return self._calls.wait_for(
-            lambda: self._calls_under_way == 0, timeout=2 * BUSY_TIMEOUT_S
+        """Wait for the calls of other threads; say whether none is left at all."""
+        own = {threading.get_ident()}
+        self._calls.wait_for(
+            lambda: self._under_way.keys() <= own, timeout=2 * BUSY_TIMEOUT_S
         )
+        return not self._under_way
 
     @contextmanager
     def without_connections(self) -> Iterator[bool]:

@@ -115,10 +115,7 @@ def test_a_forked_child_counts_its_own_refusals(file_url) -> None:
 
 
 @needs_fork
-def test_a_child_forked_during_a_call_may_not_open_that_file(
-    file_url, monkeypatch
-) -> None:
-    monkeypatch.setattr(transacting, "BUSY_TIMEOUT_S", 0.05)
+def test_a_child_forked_during_a_call_may_not_open_that_file(file_url) -> None:
     with leasehold.open(file_url) as ledger, ledger._store.read():
         child = os.fork()
         if child == 0:
@@ -172,3 +169,19 @@ def test_waiting_for_the_turn_counts_towards_the_busy_timeout(
             assert raised.value.code == "store_busy"
             assert time.monotonic() - began_s < 1.6
         ledger.create_execution()
+
+
+def test_a_close_in_the_midst_of_a_call_takes_effect_at_its_end(store_url) -> None:
+    ledger = leasehold.open(store_url)
+    readings = iter([1_700_000_000_000])
+
+    def closing_clock() -> int:
+        ledger.close()
+        return next(readings)
+
+    ledger._store._transactions.clock = closing_clock
+    execution_id = ledger.create_execution()
+    assert execution_id
+    with pytest.raises(leasehold.StoreError, match="closed"):
+        ledger.create_execution()
+    assert ledger._store._transactions.datastore.pool.closed
