@@ -45,6 +45,7 @@ _TERMINAL_OUTCOMES: Final = {
     PublicState.EXPIRED.value: Outcome.EXPIRED,
 }
 _EXECUTION_COLUMNS: Final = 19
+"""How many columns of `load_execution` are the execution's; the attempt's follow."""
 
 
 _uuid: Final = lru_cache(maxsize=4096)(UUID)
@@ -60,30 +61,45 @@ class Loaded:
     """An execution as it stands in this transaction, with its last attempt.
 
     Attributes:
+        execution_id: The id of the execution, as text.
         execution: The execution.
         attempt: The last attempt that was started; None before the first.
-        frame_count: How many durable and summary frames that attempt has.
+        last_event_at_ms: The last recorded time, over all streams.
     """
 
-    __slots__ = ("_row", "attempt", "execution", "frame_count", "last_event_at_ms")
+    __slots__ = (
+        "_attempt_head",
+        "_execution_head",
+        "_frames_head",
+        "_refusals_head",
+        "attempt",
+        "execution",
+        "execution_id",
+        "last_event_at_ms",
+    )
 
     def __init__(self, row: Row) -> None:
         """Read a row of the query `load_execution`."""
-        self._row = row
-        self.execution = _execution(row)
-        self.last_event_at_ms: int = row[18]
+        of_execution, of_attempt = row[:_EXECUTION_COLUMNS], row[_EXECUTION_COLUMNS:]
+        *columns, version, sha256, refusals, refusals_sha256, last_at_ms = of_execution
+        self.execution_id: str = columns[0]
+        self.execution = _execution(columns)
+        self._execution_head: Head = (version, sha256)
+        self._refusals_head = (refusals, refusals_sha256) if refusals else NO_EVENTS
+        self._attempt_head = self._frames_head = NO_EVENTS
         self.attempt: Attempt | None = None
-        self.frame_count = 0
-        if row[19] is not None:
-            self.attempt = _attempt(self.execution, row[_EXECUTION_COLUMNS:])
-            self.frame_count = row[30]
-            self.last_event_at_ms = max(self.last_event_at_ms, row[32])
+        self.last_event_at_ms: int = last_at_ms
+        *columns, version, sha256, frames, frames_sha256, last_at_ms = of_attempt
+        if version is not None:
+            self.attempt = _attempt(self.execution, columns)
+            self._attempt_head = (version, sha256)
+            self._frames_head = (frames, frames_sha256) if frames else NO_EVENTS
+            self.last_event_at_ms = max(self.last_event_at_ms, last_at_ms)
 
     @property
-    def execution_id(self) -> str:
-        """The id of the execution, as text."""
-        execution_id: str = self._row[0]
-        return execution_id
+    def frame_count(self) -> int:
+        """How many durable and summary frames the attempt has."""
+        return self._frames_head[0]
 
     def now_ms(self, reading_ms: int) -> int:
         """Return the time to record: the clock's, but never before what is recorded."""
@@ -105,55 +121,80 @@ class Loaded:
 
     def head(self, event: DomainEvent) -> Head:
         """Return where the stream that an event goes to stands."""
-        row = self._row
         match event:
-            case AttemptEvent() if self._is_last(event.attempt_index):
-                return row[28], row[29]
             case AttemptEvent():
-                return NO_EVENTS
+                is_last = self._is_last(event.attempt_index)
+                return self._attempt_head if is_last else NO_EVENTS
             case FrameAppended():
-                return (row[30], row[31]) if row[30] else NO_EVENTS
+                return self._frames_head
             case RefusalRecorded():
-                return (row[16], row[17]) if row[16] else NO_EVENTS
+                return self._refusals_head
             case _:
-                return row[14], row[15]
+                return self._execution_head
 
     def _is_last(self, attempt_index: int) -> bool:
         return self.attempt is not None and self.attempt.attempt_index == attempt_index
 
 
-def _execution(row: Row) -> Execution:
+def _execution(columns: Row) -> Execution:
+    (
+        execution_id,
+        lane_id,
+        lifecycle_phase,
+        eligibility_state,
+        public_state,
+        priority,
+        eligible_at_ms,
+        deadline_at_ms,
+        attempt_index,
+        attempts_started,
+        retry_policy,
+        retry_count,
+        max_reclaim_count,
+        lease_reclaim_count,
+    ) = columns
     return Execution(
-        execution_id=_uuid(row[0]),
-        lane_id=row[1],
-        lifecycle_phase=_PHASES[row[2]],
-        due=row[3] == EligibilityState.ELIGIBLE_NOW.value,
-        outcome=_TERMINAL_OUTCOMES.get(row[4]),
-        priority=row[5],
-        eligible_at_ms=row[6],
-        deadline_at_ms=row[7],
-        attempt_index=row[8],
-        attempts_started=row[9],
-        retry_policy=_retry_policy(row[10]),
-        retry_count=row[11],
-        max_reclaim_count=row[12],
-        lease_reclaim_count=row[13],
+        execution_id=_uuid(execution_id),
+        lane_id=lane_id,
+        lifecycle_phase=_PHASES[lifecycle_phase],
+        due=eligibility_state == EligibilityState.ELIGIBLE_NOW.value,
+        outcome=_TERMINAL_OUTCOMES.get(public_state),
+        priority=priority,
+        eligible_at_ms=eligible_at_ms,
+        deadline_at_ms=deadline_at_ms,
+        attempt_index=attempt_index,
+        attempts_started=attempts_started,
+        retry_policy=_retry_policy(retry_policy),
+        retry_count=retry_count,
+        max_reclaim_count=max_reclaim_count,
+        lease_reclaim_count=lease_reclaim_count,
     )
 
 
 def _attempt(execution: Execution, columns: Row) -> Attempt:
+    (
+        worker_id,
+        worker_instance_id,
+        lease_id,
+        lease_epoch,
+        lease_ttl_ms,
+        lease_state,
+        lease_expires_at_ms,
+        lease_ended_at_ms,
+        outcome,
+    ) = columns
     return Attempt(
         execution_id=execution.execution_id,
         attempt_index=execution.attempts_started - 1,
-        worker_id=columns[0],
-        worker_instance_id=columns[1],
-        lease_id=_uuid(columns[2]),
-        lease_epoch=columns[3],
-        lease_ttl_ms=columns[4],
-        lease_state=_LEASE_STATES[columns[5]],
-        lease_expires_at_ms=columns[6],
-        lease_ended_at_ms=columns[7],
-        outcome=_OUTCOMES.get(columns[8]),
+        worker_id=worker_id,
+        worker_instance_id=worker_instance_id,
+        lease_id=_uuid(lease_id),
+        lease_epoch=lease_epoch,
+        lease_ttl_ms=lease_ttl_ms,
+        lease_state=_LEASE_STATES[lease_state],
+        lease_expires_at_ms=lease_expires_at_ms,
+        lease_ended_at_ms=lease_ended_at_ms,
+        outcome=_OUTCOMES.get(outcome),
     )
 
 

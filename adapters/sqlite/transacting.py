@@ -48,7 +48,9 @@ class Transactions:
         self.turn = threading.Lock()
         self._process = os.getpid()
         self._writer: SQLiteConnection | None = None
-        self._calls = threading.Condition()
+        self._gate = threading.RLock()
+        self._calls_ended = threading.Condition(self._gate)
+        self._is_awaited = False
         self._under_way: dict[int, int] = {}
         self._closed = False
         if target.path is not None:
@@ -75,7 +77,7 @@ class Transactions:
                 "from it; open the ledger in this process"
             )
             raise StoreError(message)
-        with self._calls:
+        with self._gate:
             if self._closed:
                 raise StoreError(_CLOSED)
             thread = threading.get_ident()
@@ -83,14 +85,15 @@ class Transactions:
 
     def leave(self) -> None:
         """Count a call out; the last one closes what `close` had to leave open."""
-        with self._calls:
+        with self._gate:
             thread = threading.get_ident()
             nested = self._under_way.pop(thread) - 1
             if nested:
                 self._under_way[thread] = nested
             elif not self._under_way and self._closed:
                 self.datastore.close()
-            self._calls.notify_all()
+            if self._is_awaited:
+                self._calls_ended.notify_all()
 
     def connection(self, *, writes: bool) -> SQLiteConnection:
         """Take a connection; the one whose turn it is to write gets always the same.
@@ -121,7 +124,7 @@ class Transactions:
         """
         if os.getpid() != self._process:
             return
-        with self._calls:
+        with self._gate:
             self._closed = True
             if self._is_idle():
                 self.datastore.close()
@@ -129,9 +132,11 @@ class Transactions:
     def _is_idle(self) -> bool:
         """Wait for the calls of other threads; say whether none is left at all."""
         own = {threading.get_ident()}
-        self._calls.wait_for(
+        self._is_awaited = True
+        self._calls_ended.wait_for(
             lambda: self._under_way.keys() <= own, timeout=2 * BUSY_TIMEOUT_S
         )
+        self._is_awaited = False
         return not self._under_way
 
     @contextmanager
@@ -140,7 +145,7 @@ class Transactions:
 
         Gives whether they could be closed. Later calls connect anew.
         """
-        with self._calls:
+        with self._gate:
             idle = self._is_idle()
             if idle:
                 self._writer = None
