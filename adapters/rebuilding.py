@@ -40,7 +40,7 @@ def rebuild_projections(store: Store, *, only_older: bool = False) -> None:
     Raises:
         StoreError: `corrupt_event`: an event cannot be read; the old rows stand.
     """
-    with store.write() as session:
+    with store.write(any_version=True) as session:
         if only_older and session.projection_version() >= PROJECTION_VERSION:
             return
         session.empty_projections()

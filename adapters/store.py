@@ -99,8 +99,14 @@ class Store(Protocol):
         """Open a session that reads."""
         ...
 
-    def write(self) -> AbstractContextManager[WriteSession]:
-        """Open a session that writes, with the write lock (or row locks) to come."""
+    def write(
+        self, *, any_version: bool = False
+    ) -> AbstractContextManager[WriteSession]:
+        """Open a session that writes, with the write lock (or row locks) to come.
+
+        Args:
+            any_version: Whether the tables may be of another version: to make them.
+        """
         ...
 
     def facts(self) -> Mapping[str, str | int]:

@@ -16,6 +16,7 @@ _HAS_META: Final = """
 SELECT count(*) FROM sqlite_master
 WHERE type = 'table' AND name = 'leasehold_meta'
 """
+_GENERATION_STEP: Final = 1_000_000
 _SET: Final = "INSERT OR REPLACE INTO leasehold_meta (key, value) VALUES (?, ?)"
 _PROJECTED: Final = """
 SELECT type, name FROM sqlite_master
@@ -53,6 +54,33 @@ def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
 def set_projection_version(cursor: sqlite3.Cursor, version: int) -> None:
     """Note which version of the projections the rows were made by."""
     cursor.execute(_SET, ("projection_version", str(version)))
+    cursor.execute(f"PRAGMA user_version = {generation(version)}")
+
+
+def generation(projection_version: int) -> int:
+    """Return the number by which a write sees that a later version took the store over.
+
+    It stands in the header of the database, where it costs a microsecond to read.
+    """
+    return SCHEMA_VERSION * _GENERATION_STEP + projection_version
+
+
+def check_generation(driver: sqlite3.Connection, projection_version: int) -> None:
+    """Refuse to write where another version has changed the tables since the opening.
+
+    Raises:
+        StoreError: `schema_version`.
+    """
+    (found,) = driver.execute("PRAGMA user_version").fetchone()
+    if found != generation(projection_version):
+        schema_version, other = divmod(found, _GENERATION_STEP)
+        message = (
+            "another version of leasehold has changed the tables while this ledger was "
+            f"open: schema_version {schema_version}, projection_version {other}, and "
+            f"this one writes {SCHEMA_VERSION} and {projection_version}; open the "
+            "ledger again with that version"
+        )
+        raise StoreError(message, code="schema_version")
 
 
 def recreate_projected(cursor: sqlite3.Cursor) -> None:

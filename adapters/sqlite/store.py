@@ -50,16 +50,20 @@ class SQLiteStore:
         """Open a session over one consistent view."""
         return self._transactions.read()
 
-    def write(self) -> Transaction:
+    def write(self, *, any_version: bool = False) -> Transaction:
         """Open a session that holds the write lock.
 
+        Args:
+            any_version: Whether the tables may be of another version: to make them.
+
         Raises:
-            StoreError: The store was opened to be read only.
+            StoreError: The store was opened to be read only; `schema_version`: another
+                version has changed the tables since.
         """
         if self.target.read_only:
             message = f"{self.target.shown} was opened with read_only=True"
             raise StoreError(message)
-        return self._transactions.write()
+        return self._transactions.write(any_version=any_version)
 
     def stored_versions(self) -> dict[str, int]:
         """Return the versions that the store was written by; empty for a new one."""
@@ -112,7 +116,7 @@ def create_or_check(store: SQLiteStore) -> bool:
         message = f"{shown} holds no ledger yet; open it once without read_only"
         raise StoreError(message)
     if not stored:
-        with store.write() as session:
+        with store.write(any_version=True) as session:
             stored = schema.versions(session.cursor)
             if not stored:
                 schema.create(session.cursor, PROJECTION_VERSION)

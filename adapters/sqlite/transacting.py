@@ -12,7 +12,7 @@ from typing import Final
 from eventsourcing.persistence import ConnectionUnavailableError
 from eventsourcing.sqlite import SQLiteConnection
 
-from leasehold.adapters.sqlite import forking
+from leasehold.adapters.sqlite import forking, schema
 from leasehold.adapters.sqlite.connecting import (
     BUSY_TIMEOUT_S,
     DRIVER_ERRORS,
@@ -25,6 +25,7 @@ from leasehold.adapters.sqlite.recorder import Recorder
 from leasehold.adapters.sqlite.session import SQLiteSession
 from leasehold.adapters.store import Clock
 from leasehold.domain.errors import StoreError
+from leasehold.projections.registry import PROJECTION_VERSION
 
 _READ: Final = "BEGIN"
 _WRITE: Final = "BEGIN IMMEDIATE"
@@ -60,9 +61,13 @@ class Transactions:
         """Return a transaction over one consistent view."""
         return Transaction(self, _READ)
 
-    def write(self) -> "Transaction":
-        """Return a transaction that takes the write lock when it begins."""
-        return Transaction(self, _WRITE)
+    def write(self, *, any_version: bool = False) -> "Transaction":
+        """Return a transaction that takes the write lock when it begins.
+
+        Args:
+            any_version: Whether the tables may be of another version: to make them.
+        """
+        return Transaction(self, _WRITE, any_version=any_version)
 
     def enter(self) -> None:
         """Count a call in.
@@ -164,10 +169,20 @@ class Transaction:
     A class and not a generator: it stands on the path of every call.
     """
 
-    __slots__ = ("_begin", "_connection", "_driver", "_has_turn", "_transactions")
+    __slots__ = (
+        "_any_version",
+        "_begin",
+        "_connection",
+        "_driver",
+        "_has_turn",
+        "_transactions",
+    )
 
-    def __init__(self, transactions: Transactions, begin: str) -> None:
+    def __init__(
+        self, transactions: Transactions, begin: str, *, any_version: bool = True
+    ) -> None:
         """Say how it begins; nothing happens before the block."""
+        self._any_version = any_version
         self._transactions = transactions
         self._begin = begin
         self._has_turn = False
@@ -189,6 +204,8 @@ class Transaction:
                 _begin_within(self._driver, self._begin, BUSY_TIMEOUT_S - waited_s)
             else:
                 self._driver.execute(self._begin)
+            if not self._any_version:
+                schema.check_generation(self._driver, PROJECTION_VERSION)
             return SQLiteSession(
                 self._driver, transactions.recorder, transactions.clock
             )

@@ -6,6 +6,7 @@ import pytest
 
 import leasehold
 from leasehold.adapters.rebuilding import rebuild_projections
+from leasehold.adapters.sqlite import schema
 
 
 @pytest.fixture
@@ -115,3 +116,20 @@ def test_a_stored_event_of_another_type_is_refused(ledger, column) -> None:
             " (originator_id, originator_version, topic, state)"
             f" VALUES ('x', {values['originator_version']}, 't', {values['state']})"
         )
+
+
+@pytest.mark.parametrize("version", ["schema", "projection"])
+def test_a_ledger_stops_writing_when_a_later_version_took_the_store_over(
+    file_url, monkeypatch, version
+) -> None:
+    with leasehold.open(file_url) as ledger:
+        execution_id = ledger.create_execution()
+        with monkeypatch.context() as later:
+            if version == "schema":
+                later.setattr(schema, "SCHEMA_VERSION", 2)
+            with ledger._store.write(any_version=True) as session:
+                schema.set_projection_version(session.cursor, 2)
+        with pytest.raises(leasehold.StoreError, match="another version") as raised:
+            ledger.claim(worker_id="w")
+        assert raised.value.code == "schema_version"
+        assert len(ledger.read.history(execution_id)) == 1
