@@ -43,7 +43,7 @@ class LeaseholdError(Exception):
 
 
 class InvalidInputError(LeaseholdError, ValueError):
-    """Say that an argument breaks a rule of the contract; nothing was written."""
+    """Say that an argument breaks a rule; nothing was written."""
 
     code = "invalid_input"
     codes = ("invalid_input", "corrupt_handle", "handle_from_other_backend")

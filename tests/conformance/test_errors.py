@@ -1,4 +1,4 @@
-"""Contract §9: the tree of errors, their codes, and what their words tell."""
+"""The tree of errors, their codes, and what their words tell."""
 
 import datetime as dt
 import pickle

@@ -1,4 +1,4 @@
-"""Contract §5: what each event carries, in streams without gaps."""
+"""What each event carries, in streams without gaps."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Contract §5: which events each operation records, in order, in which streams."""
+"""Which events each operation records, in order, in which streams."""
 
 import pytest
 

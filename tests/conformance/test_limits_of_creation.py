@@ -1,4 +1,4 @@
-"""Contract §3 at the door of create_execution: each bound, and one beyond it."""
+"""The limits at the door of create_execution: each bound, and one beyond it."""
 
 import uuid
 

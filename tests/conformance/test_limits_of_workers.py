@@ -1,4 +1,4 @@
-"""Contract §3 at the doors of the worker and operator calls."""
+"""The limits at the doors of the worker and operator calls."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Contract §2: opening, and what opening refuses."""
+"""Opening, and what opening refuses."""
 
 import sqlite3
 import subprocess

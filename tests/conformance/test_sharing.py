@@ -1,4 +1,4 @@
-"""Contract §2: closing, forking, and sharing one store."""
+"""Closing, forking, and sharing one store."""
 
 import os
 import subprocess

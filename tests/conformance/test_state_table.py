@@ -1,4 +1,4 @@
-"""Contract §4, row by row: what each event leaves in exec_core and the attempt."""
+"""Row by row: what each event leaves in exec_core and the attempt."""
 
 import pytest
 

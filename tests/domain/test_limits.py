@@ -1,4 +1,4 @@
-"""The limits of contract §3, each at its edge."""
+"""The limits, each at its edge."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""The literals of contract §6 and the rows of contract §4."""
+"""The literals of the tables, and the rows of the state table."""
 
 from itertools import product
 

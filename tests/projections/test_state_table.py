@@ -1,4 +1,4 @@
-"""Contract §4: what the projections and the folds leave after each event."""
+"""What the projections and the folds leave after each event."""
 
 import pytest
 from event_samples import EXECUTION, attempt_after, execution_after, make

@@ -1,4 +1,4 @@
-"""Contract §10: the scenarios that pin the claim."""
+"""The scenarios that pin the claim."""
 
 from __future__ import annotations
 

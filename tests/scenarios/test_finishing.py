@@ -1,4 +1,4 @@
-"""Contract §10: the scenarios that pin complete and fail."""
+"""The scenarios that pin complete and fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §10: the scenarios that pin progress, renew and append_frame."""
+"""The scenarios that pin progress, renew and append_frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §10: the scenarios that pin resume grants."""
+"""The scenarios that pin resume grants."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "tags": None,
     "actor": None,
 }
-# Situation of an execution -> its four columns in the table of contract section 4.
+# Situation of an execution -> its four columns in the state table.
 COLUMNS = {
     "due": ("runnable", "unowned", "eligible_now", "pending"),
     "delayed": ("runnable", "unowned", "not_eligible_until_time", "delayed"),
