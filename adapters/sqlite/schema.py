@@ -54,7 +54,7 @@ def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
 def set_projection_version(cursor: sqlite3.Cursor, version: int) -> None:
     """Note which version of the projections the rows were made by."""
     cursor.execute(_SET, ("projection_version", str(version)))
-    cursor.execute(f"PRAGMA user_version = {generation(version)}")
+    note_generation(cursor, version)
 
 
 def generation(projection_version: int) -> int:
@@ -63,6 +63,17 @@ def generation(projection_version: int) -> int:
     It stands in the header of the database, where it costs a microsecond to read.
     """
     return SCHEMA_VERSION * _GENERATION_STEP + projection_version
+
+
+def has_generation(cursor: sqlite3.Cursor, projection_version: int) -> bool:
+    """Say whether the header tells the versions; a restored dump has lost it."""
+    (found,) = cursor.execute("PRAGMA user_version").fetchone()
+    return bool(found == generation(projection_version))
+
+
+def note_generation(cursor: sqlite3.Cursor, projection_version: int) -> None:
+    """Write the versions into the header of the database."""
+    cursor.execute(f"PRAGMA user_version = {generation(projection_version)}")
 
 
 def check_generation(driver: sqlite3.Connection, projection_version: int) -> None:

@@ -122,4 +122,18 @@ def create_or_check(store: SQLiteStore) -> bool:
                 schema.create(session.cursor, PROJECTION_VERSION)
                 return False
     schema.check_versions(stored, PROJECTION_VERSION, shown=shown)
-    return stored.get("projection_version", 0) < PROJECTION_VERSION
+    is_older = stored["projection_version"] < PROJECTION_VERSION
+    if not is_older and not store.target.read_only:
+        _restore_header(store)
+    return is_older
+
+
+def _restore_header(store: SQLiteStore) -> None:
+    """Write the versions into the header anew, where a dump has left them out."""
+    with store.read() as session:
+        if schema.has_generation(session.cursor, PROJECTION_VERSION):
+            return
+    with store.write(any_version=True) as session:
+        stored = schema.versions(session.cursor)
+        if stored["projection_version"] == PROJECTION_VERSION:
+            schema.note_generation(session.cursor, PROJECTION_VERSION)

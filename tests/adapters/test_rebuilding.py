@@ -323,3 +323,21 @@ def test_a_corrupt_event_is_not_replayed(worked, outsider) -> None:
         ):
             pass
         assert raised.value.code == "corrupt_event"
+
+
+def test_a_store_restored_from_a_dump_goes_on(file_url, file_path, tmp_path) -> None:
+    with leasehold.open(file_url) as ledger:
+        execution_id = ledger.create_execution(payload=b"\x00bytes")
+        handle = ledger.claim(worker_id="w")
+        before = ledger.read.history(execution_id)
+    copy = tmp_path / "restored.db"
+    with (
+        closing(sqlite3.connect(file_path)) as source,
+        closing(sqlite3.connect(copy)) as restored,
+    ):
+        restored.executescript("\n".join(source.iterdump()))
+    with leasehold.open(f"sqlite:///{copy}") as ledger:
+        assert ledger.read.history(execution_id) == before
+        ledger.complete(handle, b"done")
+        with replayed(ledger._store) as private:
+            assert differences(ledger._store, private) == []
