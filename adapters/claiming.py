@@ -1,18 +1,20 @@
 """Claiming work, resuming it with a grant, and sweeping what has come due."""
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from leasehold.adapters.commands import Commands, load_existing
 from leasehold.adapters.due import (
     DUE_IN_A_CLAIM,
     Due,
-    find_due,
+    due_in_lane,
     record_due,
 )
 from leasehold.adapters.recording import record
-from leasehold.adapters.store import ReadSession, WriteSession
+from leasehold.adapters.store import Asked, ReadSession, Row, WriteSession
 from leasehold.domain import executions, limits, transitions
 from leasehold.domain.attempts import AttemptLeaseReclaimed, AttemptStarted
 from leasehold.domain.grants import RecordedGrant, ResumeGrant, check_grant, check_known
@@ -21,6 +23,52 @@ from leasehold.domain.states import LeaseCause, LifecyclePhase
 from leasehold.domain.transitions import NewLease
 
 LEASE_TTL_MS_DEFAULT = 30_000
+
+_DEPTHS: Final = (16, 256, 100_000)
+"""How many of each capability set to look at, where others hold the best ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A worker's search for the best claimable execution of a lane."""
+
+    lane_id: str
+    offered: frozenset[str]
+    now_ms: int | None
+
+    def asked(self, depth: int = _DEPTHS[0]) -> Asked:
+        """Ask for the best claimable executions of each capability set."""
+        return "candidates", {
+            "lane_id": self.lane_id,
+            "now_ms": self.now_ms,
+            "offered": json.dumps(sorted(self.offered)),
+            "depth": depth,
+        }
+
+    def fetch(self, session: ReadSession, depth: int = _DEPTHS[0]) -> list[Row]:
+        """Return what `asked` asks for."""
+        name, parameters = self.asked(depth)
+        return session.fetch_all(name, **parameters)
+
+    def best(self, session: ReadSession, found: Sequence[Row]) -> str | None:
+        """Return the id of the best one found that the worker satisfies.
+
+        Looks deeper where others are about to take all that were looked at: then
+        there is a row without an id.
+        """
+        for depth in _DEPTHS[1:]:
+            if all(execution_id is not None for *_, execution_id in found):
+                break
+            found = self.fetch(session, depth)
+        served = [
+            (-priority, created_at_ms, execution_id)
+            for required, priority, created_at_ms, execution_id in found
+            if execution_id is not None
+            and (
+                not required or executions.satisfies(self.offered, required.split(","))
+            )
+        ]
+        return min(served)[2] if served else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +123,20 @@ class ClaimCommands(Commands):
         offered = frozenset(limits.capabilities("capabilities", capabilities))
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
         with self._store.write() as session:
-            clock_at_ms = session.now_ms()
-            due = find_due(session, lane_id, now_ms=clock_at_ms, most=DUE_IN_A_CLAIM)
-            for kind, execution_id, _ in due:
-                record_due(
-                    session,
-                    Due(kind),
-                    execution_id,
-                    clock_at_ms=clock_at_ms,
-                    cause=LeaseCause.CLAIM,
-                )
-            while (
-                execution_id := _best(session, lane_id, offered, now_ms=clock_at_ms)
-            ) is not None:
-                handle = self._take(session, execution_id, lease, clock_at_ms)
+            search = _Search(lane_id, offered, session.query_now_ms())
+            due, found = session.fetch_each(
+                due_in_lane(lane_id, now_ms=search.now_ms, most=DUE_IN_A_CLAIM),
+                search.asked(),
+            )
+            if due:
+                for kind in Due:
+                    record_due(session, kind, due, cause=LeaseCause.CLAIM)
+                found = search.fetch(session)
+            while (best := search.best(session, found)) is not None:
+                handle = self._take(session, best, lease)
                 if handle is not None:
                     return handle
+                found = search.fetch(session)
         return None
 
     def _new_lease(
@@ -111,14 +157,11 @@ class ClaimCommands(Commands):
         )
 
     def _take(
-        self,
-        session: WriteSession,
-        execution_id: str,
-        lease: NewLease,
-        clock_at_ms: int,
+        self, session: WriteSession, execution_id: str, lease: NewLease
     ) -> Handle | None:
         """Start an attempt; None where the execution ended instead."""
         loaded = load_existing(session, execution_id)
+        clock_at_ms = session.now_ms()
         now_ms = loaded.now_ms(clock_at_ms)
         kind = HandleKind.FRESH
         if executions.is_past_deadline(loaded.execution, now_ms=now_ms):
@@ -187,9 +230,11 @@ class ClaimCommands(Commands):
             raise limits.refuse("grant", grant, rule)
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
         with self._store.write() as session:
-            clock_at_ms = session.now_ms()
             recorded = check_known(grant, _recorded_grant(session, grant))
             loaded = load_existing(session, recorded.execution_id)
+            # Another worker may have used it before the execution was locked.
+            recorded = check_known(grant, _recorded_grant(session, grant))
+            clock_at_ms = session.now_ms()
             now_ms = loaded.now_ms(clock_at_ms)
             check_grant(recorded, worker_id=worker_id, now_ms=now_ms)
             executions.check_active(loaded.execution)
@@ -220,22 +265,20 @@ class ClaimCommands(Commands):
         limits.page(limit)
         counts = dict.fromkeys(Due, 0)
         with self._store.write() as session:
-            clock_at_ms = session.now_ms()
-            due = [
-                row
+            now_ms = session.query_now_ms()
+            asked = [
+                due_in_lane(lane_id, now_ms=now_ms, most=limit)
                 for (lane_id,) in session.fetch_all("lanes")
-                for row in find_due(session, lane_id, now_ms=clock_at_ms, most=limit)
             ]
+            due = sorted(
+                (row for rows in session.fetch_each(*asked) for row in rows),
+                key=_longest,
+            )
             for kind in Due:
-                of_kind = sorted((row for row in due if row[0] == kind), key=_longest)
-                for _, execution_id, _ in of_kind[:limit]:
-                    counts[kind] += record_due(
-                        session,
-                        kind,
-                        execution_id,
-                        clock_at_ms=clock_at_ms,
-                        cause=LeaseCause.SWEEP,
-                    )
+                of_kind = [row for row in due if row[0] == kind][:limit]
+                counts[kind] = record_due(
+                    session, kind, of_kind, cause=LeaseCause.SWEEP
+                )
         return SweepReport(
             leases_expired=counts[Due.LEASE],
             delays_due=counts[Due.DELAY],
@@ -246,20 +289,6 @@ class ClaimCommands(Commands):
 def _longest(row: Collection[object]) -> tuple[object, object]:
     _, execution_id, due_at_ms = row
     return due_at_ms, execution_id
-
-
-def _best(
-    session: ReadSession, lane_id: str, offered: frozenset[str], *, now_ms: int
-) -> str | None:
-    """Return the id of the best claimable execution that the worker satisfies."""
-    candidates = [
-        (-priority, created_at_ms, execution_id)
-        for required, priority, created_at_ms, execution_id in session.fetch_all(
-            "candidates", lane_id=lane_id, now_ms=now_ms
-        )
-        if not required or executions.satisfies(offered, required.split(","))
-    ]
-    return min(candidates)[2] if candidates else None
 
 
 def _recorded_grant(session: ReadSession, grant: ResumeGrant) -> RecordedGrant | None:

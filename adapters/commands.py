@@ -9,7 +9,7 @@ from uuid import UUID
 import uuid_utils.compat
 
 from leasehold.adapters.recording import Loaded, load
-from leasehold.adapters.store import ReadSession, Store
+from leasehold.adapters.store import Store, WriteSession
 from leasehold.domain import limits
 from leasehold.domain.errors import NotFoundError
 
@@ -44,8 +44,8 @@ class Commands:
         self._draws = draws or Draws()
 
 
-def load_existing(session: ReadSession, execution_id: UUID | str) -> Loaded:
-    """Load an execution that must be there.
+def load_existing(session: WriteSession, execution_id: UUID | str) -> Loaded:
+    """Lock and load an execution that must be there.
 
     Raises:
         NotFoundError: The store has no such execution.

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from leasehold.adapters.ledger import Ledger
 from leasehold.adapters.rebuilding import rebuild_projections
 from leasehold.adapters.sqlite.connecting import Target
 from leasehold.adapters.sqlite.forking import is_inherited
-from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
+from leasehold.adapters.sqlite.store import SQLiteStore
+from leasehold.adapters.store import Clock, Store
 from leasehold.domain.errors import InvalidInputError, StoreError
 
 URL_DEFAULT: Final = "sqlite:///leasehold.db"
@@ -32,12 +33,14 @@ def open_ledger(
     """Open a ledger, making its store when there is none.
 
     Args:
-        url: `sqlite:///name.db` (a file, relative), `sqlite:////abs/name.db`, or
-            `sqlite://` (private, in memory, gone when closed).
-        clock: Returns now in ms since the Unix epoch; the host's where none is given.
+        url: `sqlite:///name.db` (a file, relative), `sqlite:////abs/name.db`,
+            `sqlite://` (private, in memory, gone when closed) or
+            `postgresql://user@host/database` (with the extra `postgres`).
+        clock: Returns now in ms since the Unix epoch; the store's where none is
+            given: the host's for SQLite, the server's for PostgreSQL.
         durability: `full`: a returned call survives power loss. `normal`: it
             survives a crash of the process; the last commits may be lost at power
-            loss, never torn.
+            loss (on PostgreSQL also at a crash of the server), never torn.
         read_only: Never create, migrate or write.
 
     Raises:
@@ -48,8 +51,7 @@ def open_ledger(
     if clock is not None and not callable(clock):
         message = "clock must be a callable that returns milliseconds as an int"
         raise InvalidInputError(message)
-    target = _sqlite_target(url, durability, read_only=read_only)
-    store = SQLiteStore(target, clock)
+    store = _store(url, clock, durability, read_only=read_only)
     try:
         _prepare(store)
     except BaseException:
@@ -58,22 +60,56 @@ def open_ledger(
     return Ledger(store)
 
 
-def _prepare(store: SQLiteStore) -> None:
-    if not create_or_check(store):
-        return
-    if store.target.read_only:
+def _store(url: str, clock: Clock | None, durability: str, *, read_only: bool) -> Store:
+    if durability not in ("full", "normal"):
+        message = f"durability must be 'full' or 'normal'; got {durability!r}"
+        raise InvalidInputError(message)
+    known: Literal["full", "normal"] = "full" if durability == "full" else "normal"
+    if not isinstance(url, str):
+        kind = type(url).__name__
+        message = f"url must be text, one of {_FORMS}; got {kind}"
+        raise InvalidInputError(message)
+    if url.startswith(_POSTGRES):
+        return _postgres_store(url, clock, known, read_only=read_only)
+    target = _sqlite_target(url, known, read_only=read_only)
+    return SQLiteStore(target, clock)
+
+
+def _postgres_store(
+    url: str,
+    clock: Clock | None,
+    durability: Literal["full", "normal"],
+    *,
+    read_only: bool,
+) -> Store:
+    """Make the store; its driver is imported by those alone who have it."""
+    try:
+        from leasehold.adapters.postgres.store import PostgresStore  # noqa: PLC0415
+        from leasehold.adapters.postgres.target import parse_url  # noqa: PLC0415
+    except ImportError as error:
         message = (
-            f"the projections of {store.target.shown} are of an earlier version; open "
+            f"PostgreSQL needs the extra `postgres` ({error}): "
+            "pip install 'leasehold[postgres]'"
+        )
+        raise StoreError(message) from error
+    return PostgresStore(parse_url(url, durability, read_only=read_only), clock)
+
+
+def _prepare(store: Store) -> None:
+    if not store.prepare():
+        return
+    if store.read_only:
+        message = (
+            f"the projections of {store.shown} are of an earlier version; open "
             "it once without read_only, so that they are rebuilt from the events"
         )
         raise StoreError(message, code="schema_version")
     rebuild_projections(store, only_older=True)
 
 
-def _sqlite_target(url: str, durability: str, *, read_only: bool) -> Target:
-    if durability not in ("full", "normal"):
-        message = f"durability must be 'full' or 'normal'; got {durability!r}"
-        raise InvalidInputError(message)
+def _sqlite_target(
+    url: str, durability: Literal["full", "normal"], *, read_only: bool
+) -> Target:
     path = _sqlite_path(url)
     if path is None and read_only:
         message = "a store in memory begins empty: read_only=True makes no sense for it"
@@ -87,21 +123,10 @@ def _sqlite_target(url: str, durability: str, *, read_only: bool) -> Target:
                 "(multiprocessing: the start method 'spawn')"
             )
             raise StoreError(message)
-    return Target(
-        path=path,
-        durability="full" if durability == "full" else "normal",
-        read_only=read_only,
-    )
+    return Target(path=path, durability=durability, read_only=read_only)
 
 
 def _sqlite_path(url: str) -> Path | None:
-    if not isinstance(url, str):
-        kind = type(url).__name__
-        message = f"url must be text, one of {_FORMS}; got {kind}"
-        raise InvalidInputError(message)
-    if url.startswith(_POSTGRES):
-        message = "PostgreSQL is not supported by this version of leasehold yet"
-        raise StoreError(message)
     if url == _SQLITE_MEMORY:
         return None
     if url == f"{_SQLITE_FILE}:memory:":

@@ -6,9 +6,9 @@ from importlib.resources import files
 
 
 @cache
-def named_queries(package: str) -> Mapping[str, str]:
+def named_queries(package: str, folder_name: str = "queries") -> Mapping[str, str]:
     """Return the queries of a store's package, by name, without their comments."""
-    folder = files(package) / "queries"
+    folder = files(package) / folder_name
     return {
         file.name.removesuffix(".sql"): _without_comments(file.read_text("utf-8"))
         for file in folder.iterdir()

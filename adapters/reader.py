@@ -218,9 +218,9 @@ class Reader:
             limit: 1 … 1,000,000 rows.
         """
         limits.page(limit)
-        with self._store.read() as session:
+        with self._store.read(once=True) as session:
             rows = session.fetch_all(
-                "expired_leases", now_ms=session.now_ms(), most=limit
+                "expired_leases", now_ms=session.query_now_ms(), most=limit
             )
         return [ExpiredLeaseRow.of(row) for row in rows]
 
@@ -294,11 +294,11 @@ class Reader:
         return self._store.facts()
 
     def _one(self, query: str, **parameters: object) -> Row | None:
-        with self._store.read() as session:
+        with self._store.read(once=True) as session:
             return session.fetch_one(query, **parameters)
 
     def _all(self, query: str, **parameters: object) -> list[Row]:
-        with self._store.read() as session:
+        with self._store.read(once=True) as session:
             return session.fetch_all(query, **parameters)
 
 

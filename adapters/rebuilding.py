@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from leasehold.adapters import codec
 from leasehold.adapters.sqlite.connecting import Target
-from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
+from leasehold.adapters.sqlite.store import SQLiteStore
 from leasehold.adapters.store import ReadSession, Store
 from leasehold.domain.frames import FrameMode
 from leasehold.domain.records import RecordedEvent
@@ -22,7 +22,7 @@ def _log(session: ReadSession) -> Iterator[tuple[RecordedEvent, bytes]]:
     """Read the whole log in pages: each event, and its bytes as stored."""
     after = 0
     while True:
-        rows = session.fetch_all("events", after=after, most=_PAGE)
+        rows = session.fetch_all("log", after=after, most=_PAGE)
         for row in rows:
             yield codec.decode(*row), row[4]
         if len(rows) < _PAGE:
@@ -53,7 +53,7 @@ def replayed(store: Store) -> Iterator[SQLiteStore]:
     """Give a private store in memory, replayed from the events of another one."""
     target = Target(path=None, durability="normal", read_only=False)
     with closing(SQLiteStore(target)) as private:
-        create_or_check(private)
+        private.prepare()
         with store.read() as source, private.write() as session:
             for recorded, state in _log(source):
                 session.restore(recorded, state)

@@ -4,7 +4,7 @@ A decision loads two rows (the execution and its last attempt), which are kept a
 inline snapshots of their streams, so that its cost does not grow with the history.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from leasehold.adapters import codec
-from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
+from leasehold.adapters.store import Append, Asked, Row, WriteSession
 from leasehold.domain import streams
 from leasehold.domain.attempts import Attempt, AttemptEvent, LeaseState
 from leasehold.domain.errors import StoreError
@@ -198,16 +198,35 @@ def _attempt(execution: Execution, columns: Row) -> Attempt:
     )
 
 
-def load(session: ReadSession, execution_id: UUID | str) -> Loaded | None:
-    """Load an execution; None where the store has none of that id."""
+def load(session: WriteSession, execution_id: UUID | str) -> Loaded | None:
+    """Lock and load an execution; None where the store has none of that id."""
+    session.lock(str(execution_id))
+    return load_locked(session, execution_id)
+
+
+def load_locked(session: WriteSession, execution_id: UUID | str) -> Loaded | None:
+    """Load an execution that this transaction has locked already."""
     row = session.fetch_one("load_execution", execution_id=str(execution_id))
-    if row is None:
-        return None
+    return None if row is None else _loaded(row)
+
+
+def load_free(session: WriteSession, execution_ids: Sequence[str]) -> list[Loaded]:
+    """Lock and load those of some executions that nobody else holds, in their order."""
+    free = session.lock_free(execution_ids)
+    asked: list[Asked] = [
+        ("load_execution", {"execution_id": execution_id})
+        for execution_id in execution_ids
+        if execution_id in free
+    ]
+    return [_loaded(row) for rows in session.fetch_each(*asked) for row in rows]
+
+
+def _loaded(row: Row) -> Loaded:
     try:
         return Loaded(row)
     except (ValueError, TypeError, KeyError) as error:
         message = (
-            f"the rows of execution {execution_id} in exec_core and attempt cannot be "
+            f"the rows of execution {row[0]} in exec_core and attempt cannot be "
             f"read: they were changed by hand ({error})"
         )
         raise StoreError(message, code="corrupt_event") from error

@@ -2,9 +2,13 @@
 
 A session is one transaction. Queries are named, not written here: each store keeps
 its own `.sql` file under each name.
+
+Who may write what is agreed by locks: whoever changes an execution holds it (`lock`),
+whoever creates one under a name holds the name (`lock_names`). A database with one
+writer at a time has nothing to do for that.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +22,10 @@ Clock = Callable[[], int]
 """Return now in milliseconds since the Unix epoch."""
 
 Row = Sequence[Any]
+
+
+Asked = tuple[str, Mapping[str, object]]
+"""A named query with its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,11 @@ class ReadSession(Protocol):
     """One consistent view of the store."""
 
     def now_ms(self) -> int:
-        """Return now by the ledger's clock, read with the session's locks held."""
+        """Return now by the ledger's clock, read after the last lock was taken."""
+        ...
+
+    def query_now_ms(self) -> int | None:
+        """Return what a query is given as `now_ms`; None for the server's own clock."""
         ...
 
     def fetch_all(self, query: str, **parameters: object) -> list[Row]:
@@ -50,6 +62,10 @@ class ReadSession(Protocol):
         """Run a named query and return its first row, None where there is none."""
         ...
 
+    def fetch_each(self, *asked: Asked) -> list[list[Row]]:
+        """Run several named queries in one round trip; return the rows of each."""
+        ...
+
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key."""
         ...
@@ -58,8 +74,30 @@ class ReadSession(Protocol):
 class WriteSession(ReadSession, Protocol):
     """One transaction that writes; it commits when its block ends without an error."""
 
+    def lock(self, execution_id: str) -> None:
+        """Hold the other writers of an execution off until the transaction ends.
+
+        Waits for the one that holds it now. What is read after it is what that one
+        left.
+        """
+        ...
+
+    def lock_free(self, execution_ids: Sequence[str]) -> Collection[str]:
+        """Lock those of the executions that nobody else holds, and return their ids."""
+        ...
+
+    def lock_names(self, names: Sequence[str]) -> None:
+        """Hold off whoever creates something under the same names, until the end.
+
+        To be called once in a transaction, with all the names, before other locks.
+        """
+        ...
+
     def append(self, appends: Sequence[Append]) -> None:
         """Append events and apply what they project.
+
+        The tables show it at once to this session, the log at the latest when the
+        transaction ends.
 
         Raises:
             StoreError: The store refused; the transaction is lost.
@@ -82,8 +120,8 @@ class WriteSession(ReadSession, Protocol):
         """Apply what a stored event projects."""
         ...
 
-    def execute(self, statement: str, **parameters: object) -> int:
-        """Run a named statement that is no event (best-effort frames); count rows."""
+    def execute(self, statement: str, **parameters: object) -> None:
+        """Run a named statement that is no event (best-effort frames)."""
         ...
 
 
@@ -95,8 +133,30 @@ class Store(Protocol):
         """The kind of database."""
         ...
 
-    def read(self) -> AbstractContextManager[ReadSession]:
-        """Open a session that reads."""
+    @property
+    def shown(self) -> str:
+        """The name of the database that people are shown, without secrets."""
+        ...
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened never to be written to."""
+        ...
+
+    def prepare(self) -> bool:
+        """Make the tables of a new store; refuse one of a later version.
+
+        Returns:
+            Whether the projections are of an earlier version and must be rebuilt.
+        """
+        ...
+
+    def read(self, *, once: bool = False) -> AbstractContextManager[ReadSession]:
+        """Open a session that reads.
+
+        Args:
+            once: Whether a single query is all that it is for.
+        """
         ...
 
     def write(

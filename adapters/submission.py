@@ -37,6 +37,15 @@ class Submission:
     tags: dict[str, str]
     actor: str | None
 
+    def names(self) -> list[str]:
+        """Return under what the creation may be repeated: its id and its key."""
+        names = []
+        if self.execution_id is not None:
+            names.append(str(self.execution_id))
+        if self.idempotency_key is not None:
+            names.append(f"{self.namespace}\0{self.idempotency_key}")
+        return names
+
     def digest(self) -> str:
         """Return what a repeated creation is compared by: all but the id, in hex."""
         compared = {
@@ -191,6 +200,7 @@ class SubmissionCommands(Commands):
         )
         digest = submission.digest()
         with self._store.write() as session:
+            session.lock_names(submission.names())
             return self._create(session, submission, digest)
 
     def create_executions(self, specs: Iterable[Mapping[str, Any]]) -> list[UUID]:
@@ -215,6 +225,7 @@ class SubmissionCommands(Commands):
             return []
         digested = [(submission, submission.digest()) for submission in submissions]
         with self._store.write() as session:
+            session.lock_names([name for it in submissions for name in it.names()])
             return [self._create(session, *submitted) for submitted in digested]
 
     def _create(

@@ -4,13 +4,12 @@ import sqlite3
 from typing import Final
 
 from leasehold.adapters.queries import schema_text, statements
-from leasehold.domain.errors import StoreError
+from leasehold.adapters.versions import changed_meanwhile, read_versions
 
 SCHEMA_VERSION: Final = 1
 """Rises with any change to the tables that are kept (`schema/kept.sql`)."""
 
 _PACKAGE: Final = __package__
-_VERSION_NAMES: Final = ("schema_version", "projection_version")
 _VERSIONS: Final = "SELECT key, value FROM leasehold_meta"
 _HAS_META: Final = """
 SELECT count(*) FROM sqlite_master
@@ -32,15 +31,7 @@ def versions(cursor: sqlite3.Cursor) -> dict[str, int]:
     """
     if not cursor.execute(_HAS_META).fetchone()[0]:
         return {}
-    stored = dict(cursor.execute(_VERSIONS).fetchall())
-    try:
-        return {name: int(stored[name]) for name in _VERSION_NAMES}
-    except (KeyError, ValueError, TypeError):
-        message = (
-            f"leasehold_meta must hold the numbers {' and '.join(_VERSION_NAMES)}, and "
-            f"holds {stored}: it was changed by hand; restore it or the store"
-        )
-        raise StoreError(message, code="schema_version") from None
+    return read_versions(cursor.execute(_VERSIONS).fetchall())
 
 
 def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
@@ -85,13 +76,8 @@ def check_generation(driver: sqlite3.Connection, projection_version: int) -> Non
     (found,) = driver.execute("PRAGMA user_version").fetchone()
     if found != generation(projection_version):
         schema_version, other = divmod(found, _GENERATION_STEP)
-        message = (
-            "another version of leasehold has changed the tables while this ledger was "
-            f"open: schema_version {schema_version}, projection_version {other}, and "
-            f"this one writes {SCHEMA_VERSION} and {projection_version}; open the "
-            "ledger again with that version"
-        )
-        raise StoreError(message, code="schema_version")
+        versions_found = {"schema_version": schema_version, "projection_version": other}
+        raise changed_meanwhile(versions_found, SCHEMA_VERSION)
 
 
 def recreate_projected(cursor: sqlite3.Cursor) -> None:
@@ -123,21 +109,3 @@ def _run(cursor: sqlite3.Cursor, name: str) -> None:
     script = schema_text(_PACKAGE, name)
     for statement in statements(script, is_complete=sqlite3.complete_statement):
         cursor.execute(statement)
-
-
-def check_versions(
-    stored: dict[str, int], projection_version: int, *, shown: str
-) -> None:
-    """Refuse a store that a later version of leasehold wrote.
-
-    Raises:
-        StoreError: `schema_version`.
-    """
-    known = {"schema_version": SCHEMA_VERSION, "projection_version": projection_version}
-    for key, most in known.items():
-        if stored.get(key, 0) > most:
-            message = (
-                f"{shown} was written by a later version of leasehold: its {key} is "
-                f"{stored[key]}, this one reads up to {most}; install a later leasehold"
-            )
-            raise StoreError(message, code="schema_version")

@@ -7,11 +7,11 @@ from typing import Any, Final
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteCursor
 
+from leasehold.adapters.applying import QUESTION_MARK, apply
 from leasehold.adapters.queries import named_queries
 from leasehold.adapters.sqlite import schema
-from leasehold.adapters.sqlite.applying import apply
 from leasehold.adapters.sqlite.recorder import Recorder
-from leasehold.adapters.store import Append, Clock, Row
+from leasehold.adapters.store import Append, Asked, Clock, Row
 from leasehold.domain import limits
 from leasehold.domain.records import RecordedEvent
 from leasehold.projections.changes import Place
@@ -55,6 +55,20 @@ class SQLiteSession:
         """Return now; the transaction holds its lock by then."""
         return limits.time_ms("the reading of the clock", self._clock())
 
+    def query_now_ms(self) -> int:
+        """Return now; the host's clock is the only one."""
+        return self.now_ms()
+
+    def lock(self, execution_id: str) -> None:
+        """Do nothing: the transaction keeps all other writers out."""
+
+    def lock_free(self, execution_ids: Sequence[str]) -> Sequence[str]:
+        """Return them all: the transaction keeps all other writers out."""
+        return execution_ids
+
+    def lock_names(self, names: Sequence[str]) -> None:
+        """Do nothing: the transaction keeps all other writers out."""
+
     def fetch_all(self, query: str, **parameters: object) -> list[Row]:
         """Run a named query and return its rows."""
         return self.cursor.execute(self._queries[query], parameters).fetchall()
@@ -64,9 +78,13 @@ class SQLiteSession:
         rows = self.cursor.execute(self._queries[query], parameters).fetchall()
         return rows[0] if rows else None
 
-    def execute(self, statement: str, **parameters: object) -> int:
-        """Run a named statement; return how many rows it touched."""
-        return self.cursor.execute(self._queries[statement], parameters).rowcount
+    def fetch_each(self, *asked: Asked) -> list[list[Row]]:
+        """Run several named queries; return the rows of each."""
+        return [self.fetch_all(query, **parameters) for query, parameters in asked]
+
+    def execute(self, statement: str, **parameters: object) -> None:
+        """Run a named statement."""
+        self.cursor.execute(self._queries[statement], parameters)
 
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key."""
@@ -105,7 +123,8 @@ class SQLiteSession:
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""
         place = Place(recorded.stream_id, recorded.version, recorded.sha256)
-        apply(self.cursor, project(recorded.event, place), recorded.position)
+        changes = project(recorded.event, place)
+        apply(self.cursor, changes, recorded.position, QUESTION_MARK)
 
     def append(self, appends: Sequence[Append]) -> None:
         """Append events and apply what they project."""
@@ -118,4 +137,5 @@ class SQLiteSession:
         ]
         positions = self._recorder._insert_events(recorder_cursor, stored)  # noqa: SLF001
         for item, position in zip(appends, positions or (), strict=True):
-            apply(self.cursor, project(item.event, item.place), position)
+            changes = project(item.event, item.place)
+            apply(self.cursor, changes, position, QUESTION_MARK)

@@ -10,6 +10,7 @@ from leasehold.adapters.sqlite import schema
 from leasehold.adapters.sqlite.connecting import Target
 from leasehold.adapters.sqlite.transacting import Transaction, Transactions
 from leasehold.adapters.store import Clock
+from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
 from leasehold.projections.registry import PROJECTION_VERSION
@@ -46,7 +47,51 @@ class SQLiteStore:
         """Close the connections; a second call does nothing."""
         self._transactions.close()
 
-    def read(self) -> Transaction:
+    @property
+    def shown(self) -> str:
+        """The name of the file."""
+        return self.target.shown
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened never to be written to."""
+        return self.target.read_only
+
+    def prepare(self) -> bool:
+        """Make the tables of a new store, refuse a later one.
+
+        Returns:
+            Whether the projections are of an earlier version and must be rebuilt.
+        """
+        stored = self.stored_versions()
+        if not stored and self.read_only:
+            message = (
+                f"{self.shown} holds no ledger yet; open it once without read_only"
+            )
+            raise StoreError(message)
+        if not stored:
+            with self.write(any_version=True) as session:
+                stored = schema.versions(session.cursor)
+                if not stored:
+                    schema.create(session.cursor, PROJECTION_VERSION)
+                    return False
+        check_versions(stored, schema.SCHEMA_VERSION, shown=self.shown)
+        is_older = stored["projection_version"] < PROJECTION_VERSION
+        if not is_older and not self.read_only:
+            self._restore_header()
+        return is_older
+
+    def _restore_header(self) -> None:
+        """Write the versions into the header anew, where a dump has left them out."""
+        with self.read() as session:
+            if schema.has_generation(session.cursor, PROJECTION_VERSION):
+                return
+        with self.write(any_version=True) as session:
+            stored = schema.versions(session.cursor)
+            if stored["projection_version"] == PROJECTION_VERSION:
+                schema.note_generation(session.cursor, PROJECTION_VERSION)
+
+    def read(self, *, once: bool = False) -> Transaction:  # noqa: ARG002 - all alike
         """Open a session over one consistent view."""
         return self._transactions.read()
 
@@ -102,38 +147,3 @@ class SQLiteStore:
 
 def _size(path: Path | None) -> int:
     return path.stat().st_size if path is not None and path.exists() else 0
-
-
-def create_or_check(store: SQLiteStore) -> bool:
-    """Make the tables of a new store, refuse a later one.
-
-    Returns:
-        Whether the projections are of an earlier version and must be rebuilt.
-    """
-    stored = store.stored_versions()
-    shown = store.target.shown
-    if not stored and store.target.read_only:
-        message = f"{shown} holds no ledger yet; open it once without read_only"
-        raise StoreError(message)
-    if not stored:
-        with store.write(any_version=True) as session:
-            stored = schema.versions(session.cursor)
-            if not stored:
-                schema.create(session.cursor, PROJECTION_VERSION)
-                return False
-    schema.check_versions(stored, PROJECTION_VERSION, shown=shown)
-    is_older = stored["projection_version"] < PROJECTION_VERSION
-    if not is_older and not store.target.read_only:
-        _restore_header(store)
-    return is_older
-
-
-def _restore_header(store: SQLiteStore) -> None:
-    """Write the versions into the header anew, where a dump has left them out."""
-    with store.read() as session:
-        if schema.has_generation(session.cursor, PROJECTION_VERSION):
-            return
-    with store.write(any_version=True) as session:
-        stored = schema.versions(session.cursor)
-        if stored["projection_version"] == PROJECTION_VERSION:
-            schema.note_generation(session.cursor, PROJECTION_VERSION)

@@ -1,0 +1,3 @@
+-- The versions of the store. To read them holds whoever rebuilds its tables off, until
+-- the transaction ends; the numbered lock is what that end can be waited for by.
+SELECT key, value, pg_advisory_xact_lock(%(token)s) FROM leasehold_meta

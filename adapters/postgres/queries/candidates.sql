@@ -1,0 +1,60 @@
+-- The best claimable execution that the worker satisfies and that no other claim is
+-- about to take, locked. Walks the index exec_state_claimable from one capability set to
+-- the next, so that the cost grows with the number of sets and not with the executions
+-- that wait; looks at the best :depth of each set. A row without an id: all that it
+-- looked at are locked or gone, look deeper.
+WITH RECURSIVE waiting (capabilities) AS (
+    SELECT min(capabilities)
+    FROM exec_state
+    WHERE lane_id = %(lane_id)s AND is_claimable = 1
+    UNION ALL
+    SELECT (
+        SELECT min(e.capabilities)
+        FROM exec_state AS e
+        WHERE e.lane_id = %(lane_id)s
+            AND e.is_claimable = 1
+            AND e.capabilities > waiting.capabilities
+    )
+    FROM waiting
+    WHERE waiting.capabilities IS NOT NULL
+),
+
+best AS MATERIALIZED (
+    SELECT c.execution_id, c.priority, c.created_at_ms
+    FROM waiting
+    CROSS JOIN LATERAL (
+        SELECT e.execution_id, e.priority, e.created_at_ms
+        FROM exec_state AS e
+        WHERE e.lane_id = %(lane_id)s
+            AND e.is_claimable = 1
+            AND e.capabilities = waiting.capabilities
+            AND (
+                e.deadline_at_ms IS NULL
+                OR e.deadline_at_ms > coalesce(
+                    %(now_ms)s::bigint,
+                    floor(extract(EPOCH FROM statement_timestamp()) * 1000)
+                )
+            )
+        ORDER BY e.priority DESC, e.created_at_ms, e.execution_id
+        LIMIT %(depth)s
+    ) AS c
+    WHERE waiting.capabilities IS NOT NULL
+        AND string_to_array(waiting.capabilities, ',') <@ ARRAY(
+            SELECT json_array_elements_text(%(offered)s::json)
+        )
+),
+
+taken AS MATERIALIZED (
+    SELECT e.capabilities, e.priority, e.created_at_ms, e.execution_id
+    FROM best
+    INNER JOIN exec_state AS e ON e.execution_id = best.execution_id
+    WHERE e.is_claimable = 1
+    ORDER BY best.priority DESC, best.created_at_ms, best.execution_id
+    LIMIT 1
+    FOR UPDATE OF e SKIP LOCKED
+)
+
+SELECT capabilities, priority, created_at_ms, execution_id FROM taken
+UNION ALL
+SELECT NULL, NULL, NULL, NULL
+WHERE EXISTS (SELECT FROM best) AND NOT EXISTS (SELECT FROM taken)

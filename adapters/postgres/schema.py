@@ -1,0 +1,118 @@
+"""Making and checking the tables of a PostgreSQL store."""
+
+from typing import Any, Final
+
+from psycopg import Connection
+from psycopg.sql import SQL, Identifier
+
+from leasehold.adapters.queries import schema_text, statements
+from leasehold.adapters.versions import read_versions
+from leasehold.projections.registry import PROJECTION_VERSION
+
+SCHEMA_VERSION: Final = 1
+"""Rises with any change to the tables that are kept (`schema/kept.sql`)."""
+
+_PACKAGE: Final = __package__
+_CREATION_LOCK: Final = 0x6C65617365686F6C
+"""The name "leasehol" as a number: whoever makes tables holds this advisory lock."""
+
+_HAS_META: Final = "SELECT to_regclass('leasehold_meta') IS NOT NULL"
+_VERSIONS: Final = "SELECT key, value FROM leasehold_meta"
+_SET: Final = (
+    "INSERT INTO leasehold_meta (key, value) VALUES (%s, %s) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+_PROJECTED: Final = (
+    "SELECT c.relkind, c.relname FROM pg_catalog.pg_class AS c "
+    "WHERE c.relname = ANY(%s) AND c.relkind IN ('r', 'v') "
+    "AND c.relnamespace = current_schema()::regnamespace "
+    "ORDER BY c.relkind DESC, c.relname"
+)
+_KINDS: Final = {"r": "TABLE", "v": "VIEW"}
+
+
+def versions(connection: Connection[Any]) -> dict[str, int]:
+    """Return the versions that a store was written by; empty where it has no tables.
+
+    Raises:
+        StoreError: `schema_version`: the table of versions is not as it was made.
+    """
+    (has_meta,) = _values(connection, _HAS_META)[0]
+    return read_versions(_values(connection, _VERSIONS)) if has_meta else {}
+
+
+def create(connection: Connection[Any], schema: str | None) -> dict[str, int]:
+    """Make all tables, unless another process has just done so; return the versions.
+
+    Args:
+        connection: With a transaction open.
+        schema: Where to make them, and to be made itself when it is not there; None
+            for the default schema of the connection.
+    """
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+    if schema is not None:
+        found = _values(
+            connection,
+            "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s",
+            schema,
+        )
+        if not found:
+            connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
+    _pin_search_path(connection)
+    stored = versions(connection)
+    if stored:
+        return stored
+    _run(connection, "kept")
+    _run(connection, "projected")
+    connection.execute(_SET, ("schema_version", str(SCHEMA_VERSION)))
+    set_projection_version(connection)
+    return versions(connection)
+
+
+def set_projection_version(connection: Connection[Any]) -> None:
+    """Note that the rows were made by this version of the projections."""
+    connection.execute(_SET, ("projection_version", str(PROJECTION_VERSION)))
+
+
+def recreate_projected(connection: Connection[Any]) -> None:
+    """Drop the projections and make them anew, empty."""
+    _pin_search_path(connection)
+    names = [
+        words[2]
+        for statement in _statements("projected")
+        if (words := statement.split(maxsplit=3))[1] in ("TABLE", "VIEW")
+    ]
+    for kind, name in _values(connection, _PROJECTED, names):
+        drop = SQL("DROP {} {}").format(SQL(_KINDS[kind]), Identifier(name))
+        connection.execute(drop)
+    _run(connection, "projected")
+
+
+def _pin_search_path(connection: Connection[Any]) -> None:
+    """Leave one schema on the path, so that the functions keep just that one."""
+    connection.execute(
+        "SELECT set_config('search_path', quote_ident(current_schema()), TRUE)"
+    )
+
+
+def _run(connection: Connection[Any], name: str) -> None:
+    for statement in _statements(name):
+        connection.execute(statement.encode(), prepare=False)
+
+
+def _statements(name: str) -> list[str]:
+    script = schema_text(_PACKAGE, name)
+    return list(statements(script, is_complete=_ends_no_body))
+
+
+def _ends_no_body(text: str) -> bool:
+    """Say whether a text is a whole statement: the body of a function is closed."""
+    return text.count("$$") % 2 == 0
+
+
+def _values(
+    connection: Connection[Any], query: str, *parameters: object
+) -> list[tuple[Any, ...]]:
+    return [
+        tuple(row.values()) for row in connection.execute(query, parameters).fetchall()
+    ]

@@ -1,0 +1,271 @@
+"""One transaction on a PostgreSQL connection, as the ledger sees it.
+
+Everything goes through the connection's pipeline: statements are sent when an answer
+is needed, so that a call takes as many round trips as it has to wait for answers.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, Self
+
+from eventsourcing.persistence import StoredEvent
+from psycopg import Cursor
+from psycopg.rows import TupleRow, dict_row, tuple_row
+from psycopg.sql import SQL, Identifier
+
+from leasehold.adapters.applying import PERCENT_S, apply
+from leasehold.adapters.postgres import schema
+from leasehold.adapters.postgres.connecting import Connection
+from leasehold.adapters.postgres.recorder import Recorder
+from leasehold.adapters.queries import named_queries
+from leasehold.adapters.store import Append, Asked, Clock, Row
+from leasehold.adapters.versions import changed_meanwhile, read_versions
+from leasehold.domain import limits
+from leasehold.domain.records import RecordedEvent
+from leasehold.projections.changes import Changes, Insert, Place
+from leasehold.projections.registry import KEYS, PROJECTION_VERSION, project
+
+_QUERIES: Final = named_queries(__package__)
+_LOCKING: Final = named_queries(__package__, "locking")
+_WRITTEN: Final = {
+    "schema_version": schema.SCHEMA_VERSION,
+    "projection_version": PROJECTION_VERSION,
+}
+_NAMES_NUMBERED: Final = 1024
+"""How many locks there are for names: a batch of any size takes no more."""
+
+_ROWS_AT_ONCE: Final = 1_000
+_FRAME_COLUMNS: Final = (
+    "execution_id, attempt_index, ts_ms, seq, frame_type, payload, correlation_id, "
+    "mode, summary_version"
+)
+_HAS_FRAMES: Final = "SELECT to_regclass('stream_frame') IS NOT NULL"
+_KEEP_BEST_EFFORT: Final = (
+    f"CREATE TEMP TABLE kept_frame AS SELECT {_FRAME_COLUMNS} "  # noqa: S608
+    "FROM stream_frame WHERE mode = 'best_effort'"
+)
+_RESTORE_BEST_EFFORT: Final = (
+    f"INSERT INTO stream_frame ({_FRAME_COLUMNS}) "  # noqa: S608
+    f"SELECT {_FRAME_COLUMNS} FROM pg_temp.kept_frame"
+)
+_RESTORE_EVENT: Final = """
+INSERT INTO stored_events
+    (notification_id, originator_id, originator_version, topic, state)
+VALUES (%s, %s, %s, %s, %s)
+"""
+_GO_BEYOND: Final = """
+SELECT setval('stored_events_notification_id_seq', greatest(%s, last_value))
+FROM stored_events_notification_id_seq
+"""
+
+
+class PostgresSession:
+    """One transaction on one connection."""
+
+    def __init__(
+        self, connection: Connection, recorder: Recorder, clock: Clock | None
+    ) -> None:
+        """Begin on a connection whose transaction is open, or sent to be opened."""
+        self.connection = connection
+        self.appended: list[StoredEvent] = []
+        self.writes_without_events = False
+        self._recorder = recorder
+        self._clock = clock
+        self._has_locked = False
+        self._reading: Cursor[TupleRow] | None = None
+        self._now_ms: int | None = None
+        self._waiting: dict[int, list[Insert]] = {}
+        self._versions: Cursor[TupleRow] | None = None
+
+    def begin_writing(self, token: int, *, any_version: bool) -> None:
+        """Send what every transaction that writes begins with.
+
+        Args:
+            token: The number of a lock to hold until the end.
+            any_version: Whether the tables may be of another version: to make them,
+                when nobody else writes.
+        """
+        if any_version:
+            self._send(_LOCKING["lock_tables"], None)
+        self._versions = self._send(_LOCKING["begin_writing"], {"token": token})
+        if any_version:
+            self.check_versions(any_version=True)
+
+    def check_versions(self, *, any_version: bool = False) -> None:
+        """Refuse to write where another version has changed the tables meanwhile.
+
+        Raises:
+            StoreError: `schema_version`.
+        """
+        if self._versions is None:
+            return
+        found = read_versions(self._versions.fetchall())
+        self._versions = None
+        if found != _WRITTEN and not any_version:
+            raise changed_meanwhile(found, schema.SCHEMA_VERSION)
+
+    def now_ms(self) -> int:
+        """Return now by the ledger's clock, read after the last lock was taken."""
+        if self._clock is not None:
+            return limits.time_ms("the reading of the clock", self._clock())
+        if self._now_ms is None:
+            reading = self._reading or self._ask_the_clock()
+            (self._now_ms,) = reading.fetchall()[0]
+        return self._now_ms
+
+    def query_now_ms(self) -> int | None:
+        """Return the reading of a clock that was given; None for the server's."""
+        return None if self._clock is None else self.now_ms()
+
+    def fetch_all(self, query: str, **parameters: object) -> list[Row]:
+        """Run a named query and return its rows."""
+        return self.fetch_each((query, parameters))[0]
+
+    def fetch_one(self, query: str, **parameters: object) -> Row | None:
+        """Run a named query and return its first row."""
+        rows = self.fetch_each((query, parameters))[0]
+        return rows[0] if rows else None
+
+    def fetch_each(self, *asked: Asked) -> list[list[Row]]:
+        """Run several named queries in one round trip; return the rows of each.
+
+        The server's clock is asked with them, when a lock was taken before.
+        """
+        cursors = [self._send(_QUERIES[query], values) for query, values in asked]
+        if self._has_locked and self._clock is None and self._reading is None:
+            self._ask_the_clock()
+        found: list[list[Row]] = [list(cursor.fetchall()) for cursor in cursors]
+        self.check_versions()
+        return found
+
+    def execute(self, statement: str, **parameters: object) -> None:
+        """Run a named statement."""
+        self.writes_without_events = True
+        self._send(_QUERIES[statement], parameters)
+
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """Return the rows of a projected table in the order of its key."""
+        key = SQL(", ").join(Identifier(column) for column in KEYS[table])
+        marks = SQL(", ").join([SQL("%s")] * len(KEYS[table]))
+        statement = SQL("SELECT * FROM {} {} ORDER BY {} LIMIT {}")
+        after: tuple[Any, ...] = ()
+        while True:
+            condition = SQL("WHERE ({}) > ({})").format(key, marks)
+            page = statement.format(
+                Identifier(table),
+                condition if after else SQL(""),
+                key,
+                _ROWS_AT_ONCE,
+            )
+            cursor = self.connection.cursor(row_factory=dict_row)
+            rows = cursor.execute(page, after).fetchall()
+            yield from rows
+            if len(rows) < _ROWS_AT_ONCE:
+                return
+            after = tuple(rows[-1][column] for column in KEYS[table])
+
+    def lock(self, execution_id: str) -> None:
+        """Hold the other writers of an execution off until the transaction ends."""
+        self._send(_LOCKING["lock_execution"], {"execution_id": execution_id})
+        self._locked()
+
+    def lock_free(self, execution_ids: Sequence[str]) -> Collection[str]:
+        """Lock those of the executions that nobody else holds, and return their ids."""
+        ids = {"execution_ids": list(execution_ids)}
+        free = {row[0] for row in self._send(_LOCKING["lock_free"], ids).fetchall()}
+        self._locked()
+        return free
+
+    def lock_names(self, names: Sequence[str]) -> None:
+        """Hold off whoever creates something under the same names, until the end."""
+        if names:
+            numbers = sorted({_number_of(name) for name in names})
+            self._send(_LOCKING["lock_names"], {"numbers": numbers})
+            self._locked()
+
+    def projection_version(self) -> int:
+        """Return which version of the projections made the rows."""
+        return schema.versions(self.connection)["projection_version"]
+
+    def empty_projections(self) -> None:
+        """Make the projected tables anew; best-effort frames are carried over."""
+        has_frames = self._send(_HAS_FRAMES, None).fetchall()[0][0]
+        if has_frames:
+            self._send(_KEEP_BEST_EFFORT, None)
+        schema.recreate_projected(self.connection)
+        if has_frames:
+            self._send(_RESTORE_BEST_EFFORT, None)
+            self._send("DROP TABLE pg_temp.kept_frame", None)
+        schema.set_projection_version(self.connection)
+
+    def restore(self, recorded: RecordedEvent, state: bytes) -> None:
+        """Append an event at its own position, as it was stored elsewhere."""
+        position = recorded.position
+        stored = (position, recorded.stream_id, recorded.version, recorded.topic, state)
+        self._send(_RESTORE_EVENT, stored)
+        self._send(_GO_BEYOND, (position,))
+
+    def project(self, recorded: RecordedEvent) -> None:
+        """Apply what a stored event projects."""
+        place = Place(recorded.stream_id, recorded.version, recorded.sha256)
+        self._apply(project(recorded.event, place), recorded.position)
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Apply what events project, and note them to be appended at the end."""
+        for item in appends:
+            waiting = self._apply(project(item.event, item.place), None)
+            if waiting:
+                self._waiting[len(self.appended)] = waiting
+            place = item.place
+            self.appended.append(
+                StoredEvent(
+                    place.stream_id, place.version, item.event.TOPIC, item.state
+                )
+            )
+
+    def finish(self) -> None:
+        """Append the events; to be called last, as it bounds what readers may see."""
+        self.check_versions()
+        if self.appended:
+            self._recorder.append(
+                self.connection.cursor(), self.appended, self._waiting
+            )
+
+    def _locked(self) -> None:
+        """Note that the clock is to be read anew, after the lock."""
+        self._has_locked = True
+        self._reading = self._now_ms = None
+
+    def _ask_the_clock(self) -> Cursor[TupleRow]:
+        self._reading = self._send(_LOCKING["clock"], None)
+        return self._reading
+
+    def _send(self, statement: str, values: Any) -> Cursor[TupleRow]:  # noqa: ANN401
+        cursor = self.connection.cursor(row_factory=tuple_row)
+        return cursor.execute(statement.encode(), values)
+
+    def _apply(self, changes: Changes, position: int | None) -> list[Insert]:
+        return apply(_Marked(self.connection), changes, position, PERCENT_S)
+
+
+class _Marked:
+    """A cursor for each statement, so that none waits for the answer of another."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cursor: Cursor[TupleRow] | None = None
+
+    def execute(self, statement: str, parameters: Sequence[Any]) -> Self:
+        """Send a statement."""
+        self._cursor = self._connection.cursor(row_factory=tuple_row)
+        self._cursor.execute(statement.encode(), parameters)
+        return self
+
+    def fetchone(self) -> Sequence[Any] | None:
+        """Return the next row of the last one sent."""
+        return None if self._cursor is None else self._cursor.fetchone()
+
+
+def _number_of(name: str) -> int:
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:8]) % _NAMES_NUMBERED

@@ -1,0 +1,109 @@
+"""The store in a PostgreSQL database."""
+
+from typing import Any, Final
+
+from psycopg.rows import dict_row
+
+from leasehold.adapters.postgres import schema
+from leasehold.adapters.postgres.failures import DRIVER_ERRORS, store_error
+from leasehold.adapters.postgres.target import Target
+from leasehold.adapters.postgres.transacting import (
+    READ,
+    READ_ONCE,
+    WRITE,
+    Transaction,
+    Transactions,
+    prepare_tables,
+)
+from leasehold.adapters.queries import named_queries
+from leasehold.adapters.store import Clock
+from leasehold.adapters.versions import check_versions
+from leasehold.domain.errors import StoreError
+from leasehold.domain.handles import BackendTag
+from leasehold.projections.registry import PROJECTION_VERSION
+
+_FACTS: Final = named_queries(__package__, "locking")["facts"]
+
+
+class PostgresStore:
+    """A database that a ledger lives in, with a pool of connections to it."""
+
+    def __init__(self, target: Target, clock: Clock | None = None) -> None:
+        """Prepare to connect; `prepare` makes sure of the tables.
+
+        Args:
+            target: The database.
+            clock: Returns now in ms; the server's clock where none is given.
+        """
+        self.target = target
+        self._transactions = Transactions(target, clock)
+
+    @property
+    def backend(self) -> BackendTag:
+        """PostgreSQL."""
+        return BackendTag.POSTGRES
+
+    @property
+    def shown(self) -> str:
+        """The url without the password."""
+        return self.target.shown
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened never to be written to."""
+        return self.target.read_only
+
+    def prepare(self) -> bool:
+        """Make the tables of a new store, refuse a later one.
+
+        Returns:
+            Whether the projections are of an earlier version and must be rebuilt.
+        """
+        stored = prepare_tables(self._transactions)
+        check_versions(stored, schema.SCHEMA_VERSION, shown=self.shown)
+        return stored["projection_version"] < PROJECTION_VERSION
+
+    def close(self) -> None:
+        """Close the connections; a second call does nothing."""
+        self._transactions.close()
+
+    def read(self, *, once: bool = False) -> Transaction:
+        """Open a session over one consistent view.
+
+        Args:
+            once: Whether a single query is all that it is for.
+        """
+        return self._transactions.begin(READ_ONCE if once else READ)
+
+    def write(self, *, any_version: bool = False) -> Transaction:
+        """Open a session that writes; what it changes it has to lock.
+
+        Args:
+            any_version: Whether the tables may be of another version: to make them,
+                while nobody else writes.
+
+        Raises:
+            StoreError: The store was opened to be read only; `schema_version`: another
+                version has changed the tables since.
+        """
+        if self.target.read_only:
+            message = f"{self.shown} was opened with read_only=True"
+            raise StoreError(message)
+        return self._transactions.begin(WRITE, any_version=any_version)
+
+    def facts(self) -> dict[str, str | int]:
+        """Return versions, durability, sizes and what holds readers back, by name."""
+        try:
+            with self._transactions.connect() as connection:
+                versions = schema.versions(connection)
+                cursor = connection.cursor(row_factory=dict_row)
+                found: dict[str, Any] = cursor.execute(_FACTS).fetchall()[0]
+        except DRIVER_ERRORS as error:
+            raise store_error(error, self.target) from error
+        return {
+            "backend": self.backend.value,
+            "backend_version": found.pop("backend_version"),
+            **versions,
+            "durability": self.target.durability,
+            **{name: value for name, value in found.items() if value is not None},
+        }
