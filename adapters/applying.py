@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, assert_never
 
 from leasehold.domain import merge_patch
 from leasehold.domain.merge_patch import canonical_json
@@ -37,14 +37,7 @@ class Cursor(Protocol):
 
 
 @cache
-def insert_statement(table: str, columns: Columns, mark: str) -> str:
-    """Return the statement that adds a row.
-
-    Args:
-        table: Its table.
-        columns: Its columns.
-        mark: What stands for a value in the driver's SQL.
-    """
+def _insert_statement(table: str, columns: Columns, mark: str) -> str:
     places = ", ".join([mark] * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
 
@@ -59,7 +52,7 @@ def _update_statement(table: str, key: Columns, columns: Columns, mark: str) -> 
 def _upsert_statement(table: str, key: Columns, columns: Columns, mark: str) -> str:
     assignments = ", ".join(f"{column} = excluded.{column}" for column in columns)
     return (
-        f"{insert_statement(table, (*key, *columns), mark)} "
+        f"{_insert_statement(table, (*key, *columns), mark)} "
         f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments}"
     )
 
@@ -73,38 +66,46 @@ def _condition(key: Columns, mark: str) -> str:
     return " AND ".join(f"{column} = {mark}" for column in key)
 
 
+def written(
+    change: Insert | Update | Upsert, position: int | None, mark: str
+) -> tuple[str, Sequence[Value]]:
+    """Return the statement that makes a change, and the values in the order of marks.
+
+    Args:
+        change: What the event projects; a Merge has to read its row first.
+        position: Where the event stands in the log.
+        mark: What stands for a value in the driver's SQL.
+    """
+    match change:
+        case Insert(table, values):
+            statement = _insert_statement(table, tuple(values), mark)
+            return statement, _bound(values, position)
+        case Update(table, key, values):
+            statement = _update_statement(table, tuple(key), tuple(values), mark)
+            return statement, (*values.values(), *key.values())
+        case Upsert(table, key, values):
+            statement = _upsert_statement(table, tuple(key), tuple(values), mark)
+            return statement, (*key.values(), *values.values())
+        case _:
+            assert_never(change)
+
+
 def apply(
     cursor: Cursor, changes: Iterable[Change], position: int | None, mark: str
-) -> list[Insert]:
+) -> None:
     """Apply the changes that the event at a position makes.
 
     Args:
         cursor: Of the transaction.
         changes: What the event projects.
-        position: Where the event stands in the log; None where it has no place yet.
+        position: Where the event stands in the log; None for changes that do not tell.
         mark: What stands for a value in the driver's SQL.
-
-    Returns:
-        The rows that wait for the position, if it is None.
     """
-    waiting = []
     for change in changes:
-        match change:
-            case Insert(table, values):
-                if position is None and POSITION in values.values():
-                    waiting.append(change)
-                else:
-                    statement = insert_statement(table, tuple(values), mark)
-                    cursor.execute(statement, _bound(values, position))
-            case Update(table, key, values):
-                statement = _update_statement(table, tuple(key), tuple(values), mark)
-                cursor.execute(statement, (*values.values(), *key.values()))
-            case Upsert(table, key, values):
-                statement = _upsert_statement(table, tuple(key), tuple(values), mark)
-                cursor.execute(statement, (*key.values(), *values.values()))
-            case Merge():
-                _merge(cursor, change, mark)
-    return waiting
+        if isinstance(change, Merge):
+            _merge(cursor, change, mark)
+        else:
+            cursor.execute(*written(change, position, mark))
 
 
 def _bound(values: Values, position: int | None) -> list[Value]:
@@ -122,7 +123,7 @@ def _merge(cursor: Cursor, change: Merge, mark: str) -> None:
     values = {**change.values, change.column: merged}
     if row is None:
         values = {**change.key, **change.initial, **values}
-        statement = insert_statement(change.table, tuple(values), mark)
+        statement = _insert_statement(change.table, tuple(values), mark)
         cursor.execute(statement, tuple(values.values()))
     else:
         statement = _update_statement(change.table, key, tuple(values), mark)

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from leasehold.adapters import codec
-from leasehold.adapters.store import Append, Asked, Row, WriteSession
+from leasehold.adapters.store import Append, Row, WriteSession
 from leasehold.domain import streams
 from leasehold.domain.attempts import Attempt, AttemptEvent, LeaseState
 from leasehold.domain.errors import StoreError
@@ -200,25 +200,13 @@ def _attempt(execution: Execution, columns: Row) -> Attempt:
 
 def load(session: WriteSession, execution_id: UUID | str) -> Loaded | None:
     """Lock and load an execution; None where the store has none of that id."""
-    session.lock(str(execution_id))
-    return load_locked(session, execution_id)
-
-
-def load_locked(session: WriteSession, execution_id: UUID | str) -> Loaded | None:
-    """Load an execution that this transaction has locked already."""
-    row = session.fetch_one("load_execution", execution_id=str(execution_id))
+    row = session.load(str(execution_id))
     return None if row is None else _loaded(row)
 
 
 def load_free(session: WriteSession, execution_ids: Sequence[str]) -> list[Loaded]:
     """Lock and load those of some executions that nobody else holds, in their order."""
-    free = session.lock_free(execution_ids)
-    asked: list[Asked] = [
-        ("load_execution", {"execution_id": execution_id})
-        for execution_id in execution_ids
-        if execution_id in free
-    ]
-    return [_loaded(row) for rows in session.fetch_each(*asked) for row in rows]
+    return [_loaded(row) for row in session.load_free(execution_ids)]
 
 
 def _loaded(row: Row) -> Loaded:

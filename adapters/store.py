@@ -3,12 +3,12 @@
 A session is one transaction. Queries are named, not written here: each store keeps
 its own `.sql` file under each name.
 
-Who may write what is agreed by locks: whoever changes an execution holds it (`lock`),
+Who may write what is agreed by locks: whoever changes an execution holds it (`load`),
 whoever creates one under a name holds the name (`lock_names`). A database with one
 writer at a time has nothing to do for that.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -74,16 +74,16 @@ class ReadSession(Protocol):
 class WriteSession(ReadSession, Protocol):
     """One transaction that writes; it commits when its block ends without an error."""
 
-    def lock(self, execution_id: str) -> None:
-        """Hold the other writers of an execution off until the transaction ends.
+    def load(self, execution_id: str) -> Row | None:
+        """Lock an execution, and return its row of the query `load_execution`.
 
-        Waits for the one that holds it now. What is read after it is what that one
-        left.
+        Other writers of it are held off until the transaction ends. Waits for the one
+        that holds it now, and returns what that one left.
         """
         ...
 
-    def lock_free(self, execution_ids: Sequence[str]) -> Collection[str]:
-        """Lock those of the executions that nobody else holds, and return their ids."""
+    def load_free(self, execution_ids: Sequence[str]) -> list[Row]:
+        """Load those of some executions that nobody else holds, in their order."""
         ...
 
     def lock_names(self, names: Sequence[str]) -> None:

@@ -1,13 +1,14 @@
 """Put the commands together, and turn their errors into a line and a status."""
 
-import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 import leasehold
 from leasehold.adapters.command_line import (
@@ -64,30 +65,45 @@ class _ReaderGoneError(Exception):
     """Whoever read the output went away, as `head` does."""
 
 
-def _telling_of_a_broken_pipe(function: Callable[..., None]) -> Callable[..., None]:
-    # typer would take the error for a failure of the command, and end with 1.
-    @functools.wraps(function)
-    def call(**options: object) -> None:
+@contextmanager
+def _telling_of_a_broken_pipe() -> Iterator[None]:
+    # typer would take the error for a failure of the command, and end with 1; so does
+    # rich, which prints the help. Nothing else in here exits by SystemExit.
+    try:
         try:
-            function(**options)
+            yield
+        except typer.Exit:
             sys.stdout.flush()
-        except BrokenPipeError as error:
-            raise _ReaderGoneError from error
+            raise
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        raise _ReaderGoneError from error
 
-    return call
+
+class _Commands(TyperGroup):
+    """All the commands; what they print, and their help, may be cut short."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        with _telling_of_a_broken_pipe():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        with _telling_of_a_broken_pipe():
+            return super().invoke(ctx)
 
 
 def build() -> typer.Typer:
     """Make the application with all its commands."""
     application = typer.Typer(
         name="leasehold",
+        cls=_Commands,
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
     application.callback()(_leasehold)
     for name, function in COMMANDS.items():
-        application.command(name)(_telling_of_a_broken_pipe(function))
+        application.command(name)(function)
     return application
 
 

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import leasehold
 
+STORE_VARIABLE: Final = "LEASEHOLD_STORE"
+"""The variable that tells a worker's process which ledger it works on."""
+
 LEASE_TTL_MS: Final = 1500
 RETRY_DELAY_MS: Final = 800
 STEP_MS: Final = 150

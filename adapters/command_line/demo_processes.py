@@ -1,6 +1,7 @@
 """Start the demonstration's workers as processes, hear them, and kill one."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -44,9 +45,11 @@ class Workers:
         return self
 
     def _start(self, worker: str, capabilities: tuple[str, ...]) -> None:
-        # -P: nothing in the current directory may stand in for a module.
+        # -P: nothing in the current directory may stand in for a module. The url may
+        # hold a password, and anybody can read the arguments of a process.
         process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-            [sys.executable, "-P", "-m", _MODULE, self.url, worker, *capabilities],
+            [sys.executable, "-P", "-m", _MODULE, worker, *capabilities],
+            env={**os.environ, demo_jobs.STORE_VARIABLE: self.url},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -13,9 +13,33 @@ from typing import Final
 from uuid import UUID
 
 import leasehold
-from leasehold.adapters.command_line import demo_jobs, listing, output, tables
+from leasehold.adapters.command_line import demo_jobs, listing, output, store_urls, tables
 
 _PROGRAM: Final = "leasehold"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the demonstration keeps its ledger.
+
+    Attributes:
+        url: Of the ledger, with a password if there is one.
+        own_schema: The schema that was made for it; None in a file, or where whoever
+            called named the schema.
+    """
+
+    url: str
+    own_schema: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The url without the password."""
+        return store_urls.shown(self.url)
+
+    def how_to_remove(self) -> str | None:
+        """Return the statement that leaves nothing of it in a database."""
+        schema = self.own_schema
+        return None if schema is None else f"DROP SCHEMA {schema} CASCADE;"
 
 
 @dataclass
@@ -43,7 +67,7 @@ class Check:
 class Report:
     """All that is shown at the end."""
 
-    store: str
+    place: Place
     seconds: float
     executions: list[leasehold.ExecutionRow]
     workers: dict[UUID, list[str]]
@@ -58,7 +82,7 @@ class Report:
         return all(check.ok for check in self.checks)
 
 
-def make(ledger: leasehold.Ledger, url: str, facts: Facts) -> Report:
+def make(ledger: leasehold.Ledger, place: Place, facts: Facts) -> Report:
     """Read from the ledger what happened, and hold it against what was meant."""
     rows = ledger.read.executions()
     workers = {
@@ -70,14 +94,14 @@ def make(ledger: leasehold.Ledger, url: str, facts: Facts) -> Report:
     taken_over = facts.executions[demo_jobs.TAKEN_OVER]
     story = listing.read_lease_events(ledger, taken_over)
     return Report(
-        store=url,
+        place=place,
         seconds=facts.seconds,
         executions=rows,
         workers=workers,
         story=story,
         checks=list(_checks(ledger, facts, story)),
         complaints=facts.complaints,
-        commands=_commands(url, taken_over),
+        commands=_commands(place.shown, taken_over),
     )
 
 
@@ -175,13 +199,14 @@ def show(report: Report, *, as_json: bool) -> None:
         output.print_json(
             {
                 "ok": report.ok,
-                "store": report.store,
+                "store": report.place.shown,
                 "seconds": round(report.seconds, 2),
                 "checks": report.checks,
                 "executions": report.executions,
                 "lease_events": report.story,
                 "complaints": report.complaints,
                 "next": report.commands,
+                "remove": report.place.how_to_remove(),
             }
         )
         return
@@ -195,12 +220,22 @@ def show(report: Report, *, as_json: bool) -> None:
     for complaint in report.complaints:
         output.print_line(f"  {complaint}", style="red")
     output.print_line("")
+    _show_what_is_left(report)
+
+
+def _show_what_is_left(report: Report) -> None:
+    place = report.place
     output.print_line(
-        f"{report.seconds:.1f} s; the ledger stays in {report.store}. Try next:",
+        f"{report.seconds:.1f} s; the ledger stays in {place.shown}. Try next:",
         style="bold",
     )
     for command in report.commands:
         output.print_line(f"  {command}")
+    if place.shown != place.url:
+        output.print_line("The password is left out: give it as PGPASSWORD.")
+    statement = place.how_to_remove()
+    if statement is not None:
+        output.print_line(f"To remove it: {statement}")
 
 
 def _show_executions(report: Report) -> None:

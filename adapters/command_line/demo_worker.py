@@ -156,9 +156,9 @@ def _about(handle: leasehold.Handle) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run a worker: the store's URL, the worker's id, its capabilities."""
-    url, worker_id, *capabilities = sys.argv[1:]
-    with leasehold.open(url) as ledger:
+    """Run a worker with the id and the capabilities that it is given."""
+    worker_id, *capabilities = sys.argv[1:]
+    with leasehold.open(os.environ[demo_jobs.STORE_VARIABLE]) as ledger:
         Worker(ledger, worker_id, tuple(capabilities)).run()
 
 

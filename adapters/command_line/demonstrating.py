@@ -1,7 +1,9 @@
 """Demonstrate the ledger: three processes, one killed, its work taken over."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +15,7 @@ from leasehold.adapters.command_line import (
     demo_progress,
     demo_report,
     options,
+    store_urls,
 )
 from leasehold.adapters.command_line.demo_processes import Told, Workers
 
@@ -29,45 +32,73 @@ def demo(
         typer.Option(
             "--store",
             metavar="URL",
-            help="A ledger that is not there yet; a new file here unless given.",
+            help="A ledger that is not there yet; a new file here unless given. In a "
+            "PostgreSQL database, a new schema unless the URL names one.",
         ),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Run a dozen executions on three processes, and kill one of them.
 
-    The ledger stays, to look around in. Exit status 0 only if all came out as meant.
+    The ledger stays, to look around in: a file, or one schema. Exit status 0 only if all came out as meant.
     """
-    url = _fresh_url() if store is None else _checked_url(store)
-    with leasehold.open(url) as ledger:
+    place = _fresh_file() if store is None else _place(store)
+    with leasehold.open(place.url) as ledger:
         if any(ledger.read.counts().values()):
-            message = f"{url} holds executions: the demo wants a ledger of its own"
+            message = (
+                f"{store_urls.shown(place.url)} holds executions: the demo wants a "
+                "ledger of its own"
+            )
             raise leasehold.InvalidInputError(message)
         with demo_progress.choose(as_json=as_json) as shown:
-            run = _Demonstration(ledger, url, shown)
+            run = _Demonstration(ledger, place.url, shown)
             run.go()
-        report = demo_report.make(ledger, url, run.facts)
+        report = demo_report.make(ledger, place, run.facts)
     demo_report.show(report, as_json=as_json)
     if not report.ok:
         raise typer.Exit(1)
 
 
-def _fresh_url() -> str:
-    path = Path(f"{_DEFAULT_NAME}.db")
-    number = 1
-    while path.exists():
-        number += 1
-        path = Path(f"{_DEFAULT_NAME}-{number}.db")
-    return f"sqlite:///{path}"
+def _fresh_file() -> demo_report.Place:
+    path = next(path for name in _names() if not (path := Path(f"{name}.db")).exists())
+    return demo_report.Place(f"sqlite:///{path}")
 
 
-def _checked_url(url: str) -> str:
-    options.check_url(url)
-    path = options.sqlite_path(url)
-    if path is not None and path.exists():
-        message = f"{path} is there already: the demo wants a ledger of its own"
+def _names() -> Iterator[str]:
+    yield _DEFAULT_NAME
+    for number in count(2):
+        yield f"{_DEFAULT_NAME}-{number}"
+
+
+def _place(url: str) -> demo_report.Place:
+    store_urls.check_url(url)
+    if store_urls.is_postgres(url) and not store_urls.names_a_schema(url):
+        return _fresh_schema(url)
+    path = store_urls.sqlite_path(url)
+    is_there = _holds_a_ledger(url) if path is None else path.exists()
+    if is_there:
+        shown = path or store_urls.shown(url)
+        message = f"{shown} is there already: the demo wants a ledger of its own"
         raise leasehold.InvalidInputError(message)
-    return url
+    return demo_report.Place(url)
+
+
+def _fresh_schema(url: str) -> demo_report.Place:
+    for name in _names():
+        schema = name.replace("-", "_")
+        in_schema = store_urls.with_schema(url, schema)
+        if not _holds_a_ledger(in_schema):
+            break
+    return demo_report.Place(in_schema, own_schema=schema)
+
+
+def _holds_a_ledger(url: str) -> bool:
+    """Say whether there is one; a database that cannot be asked is told when opened."""
+    try:
+        leasehold.open(url, read_only=True).close()
+    except leasehold.StoreError as error:
+        return error.code == "schema_version"
+    return True
 
 
 @dataclass

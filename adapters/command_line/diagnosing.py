@@ -4,9 +4,11 @@ import platform
 from importlib.metadata import version
 from typing import Final
 
-from leasehold.adapters.command_line import options, output
+import leasehold
+from leasehold.adapters.command_line import options, output, store_facts, store_urls
 
 _PACKAGES: Final = ("leasehold", "eventsourcing", "pydantic")
+_DRIVERS: Final = {leasehold.BackendTag.POSTGRES.value: ("psycopg",)}
 
 
 def doctor(
@@ -14,27 +16,35 @@ def doctor(
     store: options.StoreOption = options.DEFAULT_STORE,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Tell the versions, the durability and the sizes of a ledger."""
+    """Tell the versions, the durability and the sizes of a ledger.
+
+    On PostgreSQL also which transaction the readers of the log wait for.
+    """
     with options.open_to_read(store) as ledger:
         facts = ledger.read.store_facts()
         counts = ledger.read.counts()
         lanes = ledger.read.lanes()
         orphans = ledger.read.expired_leases()
-    versions = {package: version(package) for package in _PACKAGES}
+    url = store_urls.shown(store)
+    packages = (*_PACKAGES, *_DRIVERS.get(str(facts["backend"]), ()))
+    versions = {package: version(package) for package in packages}
     versions["python"] = platform.python_version()
+    warnings = list(store_facts.warnings_about(facts))
     if as_json:
         output.print_json(
             {
                 "versions": versions,
-                "store": {"url": store, **facts},
+                "store": {"url": url, **facts},
                 "lanes": lanes,
                 "executions": counts,
                 "expired_leases": len(orphans),
+                "warnings": warnings,
             }
         )
         return
     output.print_fields(versions, title="versions")
-    output.print_fields(_readable({"url": store, **facts}), title="store")
+    told = {"url": url, **store_facts.in_words(facts)}
+    output.print_fields(told, title="store", whole=True)
     output.print_fields(
         {
             "lanes": ", ".join(lanes),
@@ -43,12 +53,5 @@ def doctor(
         },
         title="executions",
     )
-
-
-def _readable(facts: dict[str, str | int]) -> dict[str, object]:
-    return {
-        name.removesuffix("_bytes"): output.size_text(value)
-        if name.endswith("_bytes") and isinstance(value, int)
-        else value
-        for name, value in facts.items()
-    }
+    for warning in warnings:
+        output.print_line(f"warning: {warning}", style="bold red")

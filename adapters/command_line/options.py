@@ -1,16 +1,14 @@
 """The options that every command shares, and how a command opens its store."""
 
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 import leasehold
+from leasehold.adapters.command_line import store_urls
 
-DEFAULT_STORE: Final = "sqlite:///leasehold.db"
-_SQLITE_FILE: Final = "sqlite:///"
-_SCHEMES: Final = ("sqlite://", "postgresql://", "postgres://")
+DEFAULT_STORE = store_urls.DEFAULT_STORE
 
 StoreOption = Annotated[
     str,
@@ -18,7 +16,7 @@ StoreOption = Annotated[
         "--store",
         envvar="LEASEHOLD_STORE",
         metavar="URL",
-        help="The ledger, such as sqlite:///leasehold.db.",
+        help="The ledger: sqlite:///leasehold.db, postgresql://host/db …",
     ),
 ]
 JsonOption = Annotated[
@@ -42,8 +40,10 @@ def open_to_read(url: str) -> leasehold.Ledger:
 
 
 def open_to_write(url: str) -> leasehold.Ledger:
-    """Open a store that is there. A mistyped path makes no new ledger."""
+    """Open a store that is there. A mistyped path or schema makes no new ledger."""
     check_store_is_there(url)
+    if store_urls.is_postgres(url):
+        check_schema_holds_a_ledger(url)
     return leasehold.open(url)
 
 
@@ -54,37 +54,26 @@ def check_store_is_there(url: str) -> None:
         InvalidInputError: It is no store URL, or one of a private store.
         StoreError: No file is there.
     """
-    check_url(url)
-    path = sqlite_path(url)
+    store_urls.check_url(url)
+    path = store_urls.sqlite_path(url)
     if path is None or path.exists():
         return
     message = f"there is no ledger at {path}: give --store URL or set LEASEHOLD_STORE"
     raise leasehold.StoreError(message)
 
 
-def check_url(url: str) -> None:
-    """Refuse what is not the URL of a store that two processes can open.
+def check_schema_holds_a_ledger(url: str) -> None:
+    """Refuse a PostgreSQL URL that writing would make a ledger at.
 
     Raises:
-        InvalidInputError: It is not; the message says what would be.
+        StoreError: There is none, or it cannot be reached.
     """
-    if not url.startswith(_SCHEMES):
-        guess = f"{_SQLITE_FILE}{url}"
-        message = f"--store takes a URL, not {url!r}: for that file, {guess}"
-        raise leasehold.InvalidInputError(message)
-    if url == "sqlite://":
-        message = (
-            "sqlite:// is private to the process that opens it and empty here: "
-            "give the URL of a file, such as sqlite:///leasehold.db"
-        )
-        raise leasehold.InvalidInputError(message)
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Return the file behind a SQLite URL, None for another store."""
-    if not url.startswith(_SQLITE_FILE):
-        return None
-    return Path(url.removeprefix(_SQLITE_FILE))
+    try:
+        leasehold.open(url, read_only=True).close()
+    except leasehold.StoreError as error:
+        # It is there, and opening it to write may bring it up to date.
+        if error.code != "schema_version":
+            raise
 
 
 def parse_execution_id(text: str) -> UUID:

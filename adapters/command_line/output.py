@@ -76,18 +76,20 @@ def size_text(size_bytes: int) -> str:
 
 def cell_text(value: object) -> str:
     """Write one value for people: escaped, and cut where it would fill the screen."""
+    return cut(whole_text(value))
+
+
+def whole_text(value: object) -> str:
+    """Write one value for people, escaped; of bytes no more than is ever shown."""
     match value:
         case None:
             return _ABSENT
         case bool():
             return "true" if value else "false"
         case bytes():
-            text = _bytes_text(value)
-        case str():
-            text = value
+            return escaped(_bytes_text(value))
         case _:
-            text = str(value)
-    return cut(escaped(text))
+            return escaped(str(value))
 
 
 def cut(text: str) -> str:
@@ -108,12 +110,21 @@ def _bytes_text(value: bytes) -> str:
         return f"0x{head.hex()}"
 
 
-def print_fields(row: Mapping[str, object], *, title: str) -> None:
-    """Print one row as a list of names and values."""
+def print_fields(
+    row: Mapping[str, object], *, title: str, whole: bool = False
+) -> None:
+    """Print one row as a list of names and values.
+
+    Args:
+        row: The values by name.
+        title: A heading.
+        whole: Whether long values are not to be cut.
+    """
+    text_of = whole_text if whole else cell_text
     width = max(len(name) for name in row)
     print_line(title, style="bold")
     for name, value in row.items():
-        print_line(f"  {name.ljust(width)}  {cell_text(value)}")
+        print_line(f"  {name.ljust(width)}  {text_of(value)}")
 
 
 def print_line(text: str, *, style: str | None = None) -> None:

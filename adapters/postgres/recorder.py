@@ -16,18 +16,36 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from leasehold.adapters.postgres.combining import Single, as_expressions
 from leasehold.adapters.postgres.connecting import Datastore
-from leasehold.adapters.queries import named_queries
 from leasehold.projections.changes import POSITION, Insert
 
-_TAKE_FLOOR: Final = named_queries(__package__, "locking")["take_floor"]
+_EVENTS: Final = """
+floor AS MATERIALIZED (SELECT leasehold_take_floor() AS taken),
+drawn AS MATERIALIZED (
+    SELECT nextval('stored_events_notification_id_seq') AS notification_id, e.*
+    FROM (
+        SELECT u.*
+        FROM floor
+        CROSS JOIN unnest(%s::text[], %s::bigint[], %s::text[], %b::bytea[])
+            WITH ORDINALITY
+            AS u (originator_id, originator_version, topic, state, number)
+        ORDER BY u.number
+    ) AS e
+),
+appended AS (
+    INSERT INTO stored_events
+        (notification_id, originator_id, originator_version, topic, state)
+    SELECT notification_id, originator_id, originator_version, topic, state
+    FROM drawn
+)"""
+_POSITIONS: Final = "SELECT notification_id FROM drawn ORDER BY number"
 
-Placed = dict[str, list[dict[str, Any]]]
-"""The rows of each table that wait for the positions of their events."""
+Rows = dict[str, list[dict[str, Any]]]
 
 
 class Recorder(PostgresApplicationRecorder):
-    """Insert events, and the rows that hold their positions, in one statement."""
+    """Insert events, and the rows that go with them, in one statement."""
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
@@ -38,98 +56,64 @@ class Recorder(PostgresApplicationRecorder):
         cursor: Cursor[DictRow],
         stored_events: Sequence[StoredEvent],
         waiting: Mapping[int, Iterable[Insert]],
+        changes: list[Single],
     ) -> None:
-        """Append events with the rows that wait for their positions.
+        """Append events, with the rows that wait for their positions.
 
         To be called once in a transaction, when it holds all its other locks.
 
         Args:
             cursor: Of the transaction.
             stored_events: In the order of their positions.
-            waiting: The rows, by the index of their event.
+            waiting: The rows to be added with a position, by the index of its event.
+            changes: Further changes, none of two the same row.
         """
-        placed: Placed = {}
-        for index, changes in waiting.items():
-            for change in changes:
+        placed: Rows = {}
+        for index, inserts in waiting.items():
+            for insert in inserts:
                 row = {
                     column: index + 1 if value is POSITION else value
-                    for column, value in change.values.items()
+                    for column, value in insert.values.items()
                 }
-                placed.setdefault(change.table, []).append(row)
-        self._insert_stored_events(cursor, stored_events, placed=placed)
+                placed.setdefault(insert.table, []).append(row)
+        self._insert_stored_events(cursor, stored_events, placed, changes)
 
     def _insert_stored_events(
         self,
         curs: Cursor[DictRow],
         stored_events: Sequence[StoredEvent],
-        *,
-        placed: Placed | None = None,
+        placed: Rows | None = None,
+        changes: list[Single] | None = None,
         **_: object,
     ) -> None:
-        """Insert without the table lock and without NOTIFY.
+        """Insert without the package's table lock, and without NOTIFY.
 
-        NOTIFY makes commits wait for each other, like the table lock.
+        NOTIFY makes commits wait for each other, as the table lock does.
         """
-        placed = placed or {}
-        self._lock_table(curs)
-        tables = tuple((table, tuple(rows[0])) for table, rows in placed.items())
-        values: dict[str, Any] = {
-            "streams": [stored.originator_id for stored in stored_events],
-            "versions": [stored.originator_version for stored in stored_events],
-            "topics": [stored.topic for stored in stored_events],
-            "states": [stored.state for stored in stored_events],
-        }
-        values |= {table: json.dumps(rows) for table, rows in placed.items()}
-        curs.execute(_insert_statement(tables), values)
-
-    def _lock_table(self, curs: Cursor[DictRow]) -> None:
-        """Take a floor in place of the lock."""
-        curs.execute(_TAKE_FLOOR)
-
-
-_DRAW_AND_APPEND: Final = """
-WITH drawn AS MATERIALIZED (
-    SELECT nextval('stored_events_notification_id_seq') AS notification_id, e.*
-    FROM (
-        SELECT *
-        FROM unnest(
-            %(streams)s::text[],
-            %(versions)s::bigint[],
-            %(topics)s::text[],
-            %(states)b::bytea[]
-        )
-        WITH ORDINALITY
-        AS u (originator_id, originator_version, topic, state, number)
-        ORDER BY number
-    ) AS e
-),
-appended AS (
-    INSERT INTO stored_events
-        (notification_id, originator_id, originator_version, topic, state)
-    SELECT notification_id, originator_id, originator_version, topic, state
-    FROM drawn
-)
-"""
-_POSITIONS: Final = "SELECT notification_id FROM drawn ORDER BY number"
+        expressions, written = as_expressions(changes or [])
+        expressions.append(_EVENTS)
+        values: list[Any] = [
+            *written,
+            [stored.originator_id for stored in stored_events],
+            [stored.originator_version for stored in stored_events],
+            [stored.topic for stored in stored_events],
+            [stored.state for stored in stored_events],
+        ]
+        for table, rows in (placed or {}).items():
+            expressions.append(_placing(table, tuple(rows[0])))
+            values.append(json.dumps(rows))
+        statement = f"WITH {', '.join(expressions)} {_POSITIONS}"
+        curs.execute(statement.encode(), values)
 
 
 @cache
-def _insert_statement(tables: tuple[tuple[str, tuple[str, ...]], ...]) -> bytes:
-    """Return the statement that appends events and places rows in tables.
-
-    The rows come as JSON, with the number of the event where the position belongs.
-    """
-    placing = (_placing(table, columns) for table, columns in tables)
-    return f"{_DRAW_AND_APPEND}{''.join(placing)}{_POSITIONS}".encode()
-
-
 def _placing(table: str, columns: tuple[str, ...]) -> str:
-    # The first column is the one of the position.
+    """Return what adds rows given as JSON, with the numbers of events for positions."""
     position, *others = columns
     picked = "".join(f", r.{column}" for column in others)
     return (
-        f", {table}_placed AS (INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608
+        f"{table}_placed AS (INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608
         f"SELECT d.notification_id{picked} "
-        f"FROM json_populate_recordset(NULL::{table}, %({table})s) AS r "
+        f"FROM json_populate_recordset(NULL::{table}, %s) AS r "
         f"INNER JOIN drawn AS d ON d.number = r.{position})"
     )

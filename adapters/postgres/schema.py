@@ -28,6 +28,15 @@ _PROJECTED: Final = (
     "AND c.relnamespace = current_schema()::regnamespace "
     "ORDER BY c.relkind DESC, c.relname"
 )
+_RIGHTS: Final = (
+    "SELECT c.relname, a.privilege_type, r.rolname "
+    "FROM pg_catalog.pg_class AS c "
+    "CROSS JOIN LATERAL aclexplode(c.relacl) AS a "
+    "LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee "
+    "WHERE c.relname = ANY(%s) AND a.grantee <> c.relowner "
+    "AND c.relnamespace = current_schema()::regnamespace"
+)
+_LOADED: Final = "leasehold_loaded"
 _KINDS: Final = {"r": "TABLE", "v": "VIEW"}
 
 
@@ -75,17 +84,31 @@ def set_projection_version(connection: Connection[Any]) -> None:
 
 
 def recreate_projected(connection: Connection[Any]) -> None:
-    """Drop the projections and make them anew, empty."""
+    """Drop the projections and make them anew, empty, with the rights they had.
+
+    What others have built on them (a view, say) is not dropped with them: it stands in
+    the way, and the error names it.
+    """
     _pin_search_path(connection)
     names = [
         words[2]
         for statement in _statements("projected")
         if (words := statement.split(maxsplit=3))[1] in ("TABLE", "VIEW")
     ]
+    rights = _values(connection, _RIGHTS, names)
     for kind, name in _values(connection, _PROJECTED, names):
-        drop = SQL("DROP {} {}").format(SQL(_KINDS[kind]), Identifier(name))
+        drop = SQL("DROP {} {} {}").format(
+            SQL(_KINDS[kind]),
+            Identifier(name),
+            # Functions of our own return its rows; they are made anew as well.
+            SQL("CASCADE" if name == _LOADED else "RESTRICT"),
+        )
         connection.execute(drop)
     _run(connection, "projected")
+    for name, right, role in rights:
+        grantee = SQL("PUBLIC") if role is None else Identifier(role)
+        grant = SQL("GRANT {} ON {} TO {}")
+        connection.execute(grant.format(SQL(right), Identifier(name), grantee))
 
 
 def _pin_search_path(connection: Connection[Any]) -> None:

@@ -5,7 +5,7 @@ is needed, so that a call takes as many round trips as it has to wait for answer
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Self
 
 from eventsourcing.persistence import StoredEvent
@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 
 from leasehold.adapters.applying import PERCENT_S, apply
 from leasehold.adapters.postgres import schema
+from leasehold.adapters.postgres.combining import PendingChanges
 from leasehold.adapters.postgres.connecting import Connection
 from leasehold.adapters.postgres.recorder import Recorder
 from leasehold.adapters.queries import named_queries
@@ -22,7 +23,7 @@ from leasehold.adapters.store import Append, Asked, Clock, Row
 from leasehold.adapters.versions import changed_meanwhile, read_versions
 from leasehold.domain import limits
 from leasehold.domain.records import RecordedEvent
-from leasehold.projections.changes import Changes, Insert, Place
+from leasehold.projections.changes import POSITION, Change, Insert, Merge, Place
 from leasehold.projections.registry import KEYS, PROJECTION_VERSION, project
 
 _QUERIES: Final = named_queries(__package__)
@@ -71,7 +72,7 @@ class PostgresSession:
         self.writes_without_events = False
         self._recorder = recorder
         self._clock = clock
-        self._has_locked = False
+        self._pending = PendingChanges()
         self._reading: Cursor[TupleRow] | None = None
         self._now_ms: int | None = None
         self._waiting: dict[int, list[Insert]] = {}
@@ -127,13 +128,8 @@ class PostgresSession:
         return rows[0] if rows else None
 
     def fetch_each(self, *asked: Asked) -> list[list[Row]]:
-        """Run several named queries in one round trip; return the rows of each.
-
-        The server's clock is asked with them, when a lock was taken before.
-        """
+        """Run several named queries in one round trip; return the rows of each."""
         cursors = [self._send(_QUERIES[query], values) for query, values in asked]
-        if self._has_locked and self._clock is None and self._reading is None:
-            self._ask_the_clock()
         found: list[list[Row]] = [list(cursor.fetchall()) for cursor in cursors]
         self.check_versions()
         return found
@@ -164,24 +160,29 @@ class PostgresSession:
                 return
             after = tuple(rows[-1][column] for column in KEYS[table])
 
-    def lock(self, execution_id: str) -> None:
-        """Hold the other writers of an execution off until the transaction ends."""
-        self._send(_LOCKING["lock_execution"], {"execution_id": execution_id})
-        self._locked()
+    def load(self, execution_id: str) -> Row | None:
+        """Lock an execution and return what a decision needs, None for no such one."""
+        rows = self._load(_QUERIES["load_execution"], {"execution_id": execution_id})
+        return rows[0] if rows else None
 
-    def lock_free(self, execution_ids: Sequence[str]) -> Collection[str]:
-        """Lock those of the executions that nobody else holds, and return their ids."""
+    def load_free(self, execution_ids: Sequence[str]) -> list[Row]:
+        """Load those of some executions that nobody else holds, in their order."""
         ids = {"execution_ids": list(execution_ids)}
-        free = {row[0] for row in self._send(_LOCKING["lock_free"], ids).fetchall()}
-        self._locked()
-        return free
+        return self._load(_LOCKING["load_free"], ids)
+
+    def _load(self, statement: str, values: Any) -> list[Row]:  # noqa: ANN401
+        """Keep the reading of the clock that comes with each row."""
+        rows = self._send(statement, values).fetchall()
+        self.check_versions()
+        self._reading, self._now_ms = None, rows[-1][-1] if rows else None
+        return [row[:-1] for row in rows]
 
     def lock_names(self, names: Sequence[str]) -> None:
         """Hold off whoever creates something under the same names, until the end."""
         if names:
             numbers = sorted({_number_of(name) for name in names})
             self._send(_LOCKING["lock_names"], {"numbers": numbers})
-            self._locked()
+            self._reading = self._now_ms = None
 
     def projection_version(self) -> int:
         """Return which version of the projections made the rows."""
@@ -211,44 +212,52 @@ class PostgresSession:
         self._apply(project(recorded.event, place), recorded.position)
 
     def append(self, appends: Sequence[Append]) -> None:
-        """Apply what events project, and note them to be appended at the end."""
+        """Note events, and what they project, to be sent at the end."""
         for item in appends:
-            waiting = self._apply(project(item.event, item.place), None)
-            if waiting:
-                self._waiting[len(self.appended)] = waiting
             place = item.place
+            for change in project(item.event, place):
+                self._note(change)
             self.appended.append(
                 StoredEvent(
                     place.stream_id, place.version, item.event.TOPIC, item.state
                 )
             )
 
+    def _note(self, change: Change) -> None:
+        """Let a change wait for the events, if it can."""
+        if isinstance(change, Insert) and POSITION in change.values.values():
+            self._waiting.setdefault(len(self.appended), []).append(change)
+        elif isinstance(change, Merge):
+            self._apply((change,), None)
+        elif not self._pending.add(change):
+            self._apply((), None)
+            self._pending.add(change)
+
     def finish(self) -> None:
         """Append the events; to be called last, as it bounds what readers may see."""
         self.check_versions()
         if self.appended:
-            self._recorder.append(
-                self.connection.cursor(), self.appended, self._waiting
-            )
-
-    def _locked(self) -> None:
-        """Note that the clock is to be read anew, after the lock."""
-        self._has_locked = True
-        self._reading = self._now_ms = None
+            cursor, changes = self.connection.cursor(), self._pending.take()
+            self._recorder.append(cursor, self.appended, self._waiting, changes)
 
     def _ask_the_clock(self) -> Cursor[TupleRow]:
         self._reading = self._send(_LOCKING["clock"], None)
         return self._reading
 
     def _send(self, statement: str, values: Any) -> Cursor[TupleRow]:  # noqa: ANN401
+        """Send a statement that may read what was changed so far."""
+        self._apply((), None)
         cursor = self.connection.cursor(row_factory=tuple_row)
         return cursor.execute(statement.encode(), values)
 
-    def _apply(self, changes: Changes, position: int | None) -> list[Insert]:
-        return apply(_Marked(self.connection), changes, position, PERCENT_S)
+    def _apply(self, changes: Iterable[Change], position: int | None) -> None:
+        """Send the changes that wait, then others."""
+        cursor = _CursorEach(self.connection)
+        apply(cursor, self._pending.take(), None, PERCENT_S)
+        apply(cursor, changes, position, PERCENT_S)
 
 
-class _Marked:
+class _CursorEach:
     """A cursor for each statement, so that none waits for the answer of another."""
 
     def __init__(self, connection: Connection) -> None:

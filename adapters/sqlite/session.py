@@ -59,12 +59,14 @@ class SQLiteSession:
         """Return now; the host's clock is the only one."""
         return self.now_ms()
 
-    def lock(self, execution_id: str) -> None:
-        """Do nothing: the transaction keeps all other writers out."""
+    def load(self, execution_id: str) -> Row | None:
+        """Return what a decision needs; all other writers are kept out anyway."""
+        return self.fetch_one("load_execution", execution_id=execution_id)
 
-    def lock_free(self, execution_ids: Sequence[str]) -> Sequence[str]:
-        """Return them all: the transaction keeps all other writers out."""
-        return execution_ids
+    def load_free(self, execution_ids: Sequence[str]) -> list[Row]:
+        """Load them all: the transaction keeps all other writers out."""
+        rows = (self.load(execution_id) for execution_id in execution_ids)
+        return [row for row in rows if row is not None]
 
     def lock_names(self, names: Sequence[str]) -> None:
         """Do nothing: the transaction keeps all other writers out."""

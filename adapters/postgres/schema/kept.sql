@@ -143,6 +143,8 @@ $$;
 -- portions. Without them it asks as often as it likes, for each row if it must: then the
 -- first answer is kept for the rest of the statement. (Kept answers may be low, never
 -- wrong: what is settled for a snapshot stays so.)
+-- An answer can be lower than an earlier one, when a writer was slow to tell its floor:
+-- whoever remembers how far it has read keeps the higher.
 CREATE FUNCTION leasehold_settled_position(
     seen PG_SNAPSHOT DEFAULT pg_current_snapshot()
 ) RETURNS BIGINT

@@ -227,6 +227,83 @@ CREATE TABLE attempt (
 CREATE INDEX attempt_lease_due ON attempt (lane_id, lease_expires_at_ms)
 WHERE lease_expires_at_ms IS NOT NULL;
 
+-- What a decision needs: an execution with the last attempt that was started, and now
+-- by the server's clock.
+CREATE VIEW leasehold_loaded AS
+SELECT
+    e.execution_id,
+    e.lane_id,
+    e.lifecycle_phase,
+    e.eligibility_state,
+    e.public_state,
+    e.priority,
+    e.eligible_at_ms,
+    e.deadline_at_ms,
+    e.attempt_index,
+    e.attempts_started,
+    e.retry_policy,
+    e.retry_count,
+    e.max_reclaim_count,
+    e.lease_reclaim_count,
+    e.stream_version,
+    e.stream_sha256,
+    e.refusals_version,
+    e.refusals_sha256,
+    e.last_event_at_ms,
+    a.worker_id,
+    a.worker_instance_id,
+    a.lease_id,
+    a.lease_epoch,
+    a.lease_ttl_ms,
+    a.lease_state,
+    a.lease_expires_at_ms,
+    a.lease_ended_at_ms,
+    a.outcome,
+    a.stream_version AS attempt_stream_version,
+    a.stream_sha256 AS attempt_stream_sha256,
+    a.frames_version,
+    a.frames_sha256,
+    a.last_event_at_ms AS attempt_last_event_at_ms,
+    floor(extract(EPOCH FROM clock_timestamp()) * 1000)::bigint AS now_ms
+FROM exec_state AS e
+LEFT JOIN attempt AS a
+    ON a.execution_id = e.execution_id
+    AND a.attempt_index = e.attempts_started - 1;
+
+-- Lock an execution, then read: two statements, as what the one before left is seen by
+-- a statement that begins after the lock was had, and by no other.
+CREATE OR REPLACE FUNCTION leasehold_load(wanted TEXT)
+RETURNS SETOF leasehold_loaded
+LANGUAGE plpgsql VOLATILE ROWS 1 SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM exec_state WHERE execution_id = wanted FOR UPDATE;
+    RETURN QUERY SELECT * FROM leasehold_loaded WHERE execution_id = wanted;
+END
+$$;
+
+-- Lock those of some executions that nobody else holds, then read them in their order.
+CREATE OR REPLACE FUNCTION leasehold_load_free(wanted TEXT[])
+RETURNS SETOF leasehold_loaded
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+    free TEXT[];
+BEGIN
+    SELECT array_agg(f.execution_id)
+    INTO free
+    FROM (
+        SELECT e.execution_id
+        FROM exec_state AS e
+        WHERE e.execution_id = ANY (wanted)
+        FOR UPDATE SKIP LOCKED
+    ) AS f;
+    RETURN QUERY
+    SELECT l.*
+    FROM leasehold_loaded AS l
+    WHERE l.execution_id = ANY (free)
+    ORDER BY array_position(wanted, l.execution_id);
+END
+$$;
+
 CREATE TABLE summary (
     execution_id TEXT COLLATE "C" NOT NULL,
     attempt_index BIGINT NOT NULL,

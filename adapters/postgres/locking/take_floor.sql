@@ -1,2 +1,0 @@
--- Tell readers above which position the events of this transaction will stand.
-SELECT leasehold_take_floor()
