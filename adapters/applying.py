@@ -10,6 +10,7 @@ from leasehold.domain.merge_patch import canonical_json
 from leasehold.projections.changes import (
     POSITION,
     Change,
+    Delete,
     Insert,
     Merge,
     Update,
@@ -67,7 +68,7 @@ def _condition(key: Columns, mark: str) -> str:
 
 
 def written(
-    change: Insert | Update | Upsert, position: int | None, mark: str
+    change: Insert | Update | Upsert | Delete, position: int | None, mark: str
 ) -> tuple[str, Sequence[Value]]:
     """Return the statement that makes a change, and the values in the order of marks.
 
@@ -86,6 +87,9 @@ def written(
         case Upsert(table, key, values):
             statement = _upsert_statement(table, tuple(key), tuple(values), mark)
             return statement, (*key.values(), *values.values())
+        case Delete(table, key):
+            statement = f"DELETE FROM {table} WHERE {_condition(tuple(key), mark)}"  # noqa: S608
+            return statement, tuple(key.values())
         case _:
             assert_never(change)
 

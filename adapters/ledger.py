@@ -3,11 +3,14 @@
 from types import TracebackType
 from typing import Self
 
+from leasehold.adapters.bundle_calls import BundleCommands
 from leasehold.adapters.claiming import ClaimCommands
 from leasehold.adapters.commands import Draws
 from leasehold.adapters.frame_calls import FrameCommands
 from leasehold.adapters.operator_calls import OperatorCommands
 from leasehold.adapters.reader import Reader
+from leasehold.adapters.replay_calls import ReplayCommands
+from leasehold.adapters.replaying import MakePrivate
 from leasehold.adapters.store import Store
 from leasehold.adapters.submission import SubmissionCommands
 from leasehold.adapters.worker_calls import WorkerCommands
@@ -19,6 +22,8 @@ class Ledger(
     WorkerCommands,
     FrameCommands,
     OperatorCommands,
+    ReplayCommands,
+    BundleCommands,
 ):
     """The ledger of durable executions; open one with `leasehold.open`.
 
@@ -30,9 +35,20 @@ class Ledger(
         read: What can be asked of the ledger.
     """
 
-    def __init__(self, store: Store, draws: Draws | None = None) -> None:
-        """Work on a store that is open."""
-        super().__init__(store, draws)
+    def __init__(
+        self,
+        store: Store,
+        draws: Draws | None = None,
+        make_private: MakePrivate | None = None,
+    ) -> None:
+        """Work on a store that is open.
+
+        Args:
+            store: The store.
+            draws: Where ids come from.
+            make_private: Makes empty stores in memory, for `as_of`.
+        """
+        super().__init__(store, draws, make_private)
         self.read = Reader(store)
 
     def close(self) -> None:

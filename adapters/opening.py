@@ -57,7 +57,7 @@ def open_ledger(
     except BaseException:
         store.close()
         raise
-    return Ledger(store)
+    return Ledger(store, make_private=_private_store)
 
 
 def _store(url: str, clock: Clock | None, durability: str, *, read_only: bool) -> Store:
@@ -93,6 +93,10 @@ def _postgres_store(
         )
         raise StoreError(message) from error
     return PostgresStore(parse_url(url, durability, read_only=read_only), clock)
+
+
+def _private_store(clock: Clock) -> Store:
+    return SQLiteStore(Target(None, "normal", read_only=False), clock)
 
 
 def _prepare(store: Store) -> None:

@@ -8,7 +8,7 @@ whoever creates one under a name holds the name (`lock_names`). A database with 
 writer at a time has nothing to do for that.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.handles import BackendTag
 from leasehold.domain.records import RecordedEvent
-from leasehold.projections.changes import Place
+from leasehold.projections.changes import Change, Place
 
 Clock = Callable[[], int]
 """Return now in milliseconds since the Unix epoch."""
@@ -66,8 +66,23 @@ class ReadSession(Protocol):
         """Run several named queries in one round trip; return the rows of each."""
         ...
 
-    def rows(self, table: str) -> Iterator[dict[str, Any]]:
-        """Return the rows of a projected table in the order of its key."""
+    def rows(
+        self, table: str, *, by_execution: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Return the rows of a projected table in the order of its key.
+
+        Args:
+            table: One of `registry.KEYS`.
+            by_execution: Whether the execution's id comes first in the order.
+        """
+        ...
+
+    def redacted_from(self) -> tuple[str, ...]:
+        """Return the digests of the originals of the redacted bundles taken in."""
+        ...
+
+    def rows_of(self, table: str, execution_id: str) -> list[dict[str, Any]]:
+        """Return the rows of a projected table that are about an execution."""
         ...
 
 
@@ -116,8 +131,16 @@ class WriteSession(ReadSession, Protocol):
         """Append an event at its own position, as it was stored elsewhere."""
         ...
 
+    def note_redacted(self, original_sha256: str) -> None:
+        """Note that a redacted bundle was taken in, by the digest of its original."""
+        ...
+
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""
+        ...
+
+    def repair(self, changes: Iterable[Change]) -> None:
+        """Change rows of projected tables that differ from their replay."""
         ...
 
     def execute(self, statement: str, **parameters: object) -> None:

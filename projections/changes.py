@@ -68,7 +68,15 @@ class Merge:
     initial: Values = field(default_factory=dict)
 
 
-Change = Insert | Update | Upsert | Merge
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the row with this key. No event does: it is for repairs."""
+
+    table: str
+    key: Values
+
+
+Change = Insert | Update | Upsert | Merge | Delete
 Changes = tuple[Change, ...]
 
 

@@ -38,6 +38,20 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The tables that are projected, with their primary keys."""
 
+
+def order_of(table: str, *, by_execution: bool = False) -> tuple[str, ...]:
+    """Return the columns that a table's rows are ordered by: its key.
+
+    Args:
+        table: One of `KEYS`.
+        by_execution: Whether the execution's id comes first.
+    """
+    key = KEYS[table]
+    if not by_execution:
+        return key
+    return ("execution_id", *(column for column in key if column != "execution_id"))
+
+
 _BY_EVENT: Final[Mapping[type[DomainEvent], tuple[Rule[DomainEvent], ...]]] = {
     event_type: tuple(
         rule

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import sqlite3
+import sys
+import time
 import uuid
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import leasehold
 
+SERVERS = str(Path(__file__).parent / "servers")
+if SERVERS not in sys.path:
+    sys.path.insert(0, SERVERS)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    Rows = list[dict[str, Any]]
+    from ledger_schemas import LedgerSchemas
+    from outsiders import Outsider, Rows
 
+POSTGRES_URL = ("postgresql://", "postgres://")
 START_MS = 1_700_000_000_000
 PROJECTED_TABLES = ("exec_core", "attempt", "summary", "lease_event", "stream_frame")
 # The columns of the contract: a store may keep more, which are its own affair.
@@ -54,6 +62,46 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+TESTED_ON = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which PostgreSQL the tests ran on, if they ran on one."""
+    if TESTED_ON in config.stash:
+        terminalreporter.write_line(config.stash[TESTED_ON])
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[LedgerSchemas]:
+    """Give the PostgreSQL of this run; it is started by the first test that asks."""
+    from ledger_schemas import ledger_schemas
+
+    with ledger_schemas() as schemas:
+        pytestconfig.stash[TESTED_ON] = schemas.tested_on
+        yield schemas
+
+
+@pytest.fixture
+def new_store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[..., str]]:
+    """Name a store that is not there yet: `new_store("postgres")`."""
+    schemas: list[tuple[LedgerSchemas, str]] = []
+
+    def make(kind: str, name: str = "ledger") -> str:
+        if kind == "postgres":
+            server = request.getfixturevalue("postgres")
+            schemas.append((server, server.name()))
+            return schemas[-1][1]
+        return "sqlite://" if kind == "memory" else f"sqlite:///{tmp_path / name}.db"
+
+    yield make
+    for server, url in schemas:
+        server.drop(url)
+
+
 @pytest.fixture
 def file_path(tmp_path: Path) -> Path:
     """Name a ledger file that is not there yet."""
@@ -66,11 +114,69 @@ def file_url(file_path: Path) -> str:
     return f"sqlite:///{file_path}"
 
 
-# A further store is one more parameter here and one more branch in `sql`.
-@pytest.fixture(params=["file", "memory"])
-def store_url(request: pytest.FixtureRequest, file_url: str) -> str:
+# A further store is one more parameter in these and one more branch in `new_store`.
+@pytest.fixture(params=["file", "memory", "postgres"])
+def store_url(request: pytest.FixtureRequest, new_store: Callable[..., str]) -> str:
     """Name each store in turn."""
-    return file_url if request.param == "file" else "sqlite://"
+    return new_store(request.param)
+
+
+@pytest.fixture(params=["file", "postgres"])
+def shared_url(request: pytest.FixtureRequest, new_store: Callable[..., str]) -> str:
+    """Name each store in turn that can be opened many times, also elsewhere."""
+    return new_store(request.param)
+
+
+@pytest.fixture(params=["file", "memory"])
+def sqlite_url(request: pytest.FixtureRequest, new_store: Callable[..., str]) -> str:
+    """Name each store in SQLite in turn."""
+    return new_store(request.param)
+
+
+@pytest.fixture
+def another_url(shared_url: str, new_store: Callable[..., str]) -> str:
+    """Name a second store of the kind of `shared_url`."""
+    kind = "postgres" if shared_url.startswith(POSTGRES_URL) else "file"
+    return new_store(kind, "another")
+
+
+@pytest.fixture
+def shown(shared_url: str) -> str:
+    """Say what an error names the store of `shared_url` by."""
+    return shared_url.rpartition("schema=" if "schema=" in shared_url else "/")[2]
+
+
+@pytest.fixture
+def outsider(shared_url: str) -> Iterator[Outsider]:
+    """Connect to the store of `shared_url` past the ledger, as anybody could."""
+    from outsiders import outsider_of
+
+    with closing(outsider_of(shared_url)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def backend(store_url: str) -> leasehold.BackendTag:
+    """Say what handles of the store in turn are tagged as."""
+    if store_url.startswith(POSTGRES_URL):
+        return leasehold.BackendTag.POSTGRES
+    return leasehold.BackendTag.SQLITE
+
+
+@pytest.fixture
+def store_now_ms(store_url: str, request: pytest.FixtureRequest) -> Callable[[], int]:
+    """Read the clock that counts where a ledger is given none."""
+
+    def read() -> int:
+        if not store_url.startswith(POSTGRES_URL):
+            return time.time_ns() // 1_000_000
+        server = request.getfixturevalue("postgres")
+        asked = (
+            "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS n"
+        )
+        return int(server.query(store_url, asked, ())[0]["n"])
+
+    return read
 
 
 @pytest.fixture
@@ -83,35 +189,26 @@ def ledger(store_url: str, clock: ManualClock) -> Iterator[leasehold.Ledger]:
         yield opened
 
 
-def plain(value: object) -> object:
-    """Give a driver's value in the form that every store can be compared in."""
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    return bytes(value) if isinstance(value, bytearray | memoryview) else value
-
-
 @pytest.fixture
 def sql(
-    ledger: leasehold.Ledger, store_url: str, file_path: Path
+    ledger: leasehold.Ledger, store_url: str, request: pytest.FixtureRequest
 ) -> Callable[..., Rows]:
     """Query the store behind `ledger` as an outsider would: `sql(query, *values)`.
 
     A file is read by a connection of its own; a private in-memory store has no
     outsiders, so the store's own hook answers. Placeholders are `?`.
     """
+    from outsiders import outsider_of, plain_rows
 
     def query(statement: str, *values: object) -> Rows:
         parameters = tuple(str(v) if isinstance(v, uuid.UUID) else v for v in values)
         if store_url == "sqlite://":
-            rows = ledger._store.query_plain(statement, parameters)
-        else:
-            connection = sqlite3.connect(file_path)
-            connection.row_factory = sqlite3.Row
-            try:
-                rows = [dict(r) for r in connection.execute(statement, parameters)]
-            finally:
-                connection.close()
-        return [{name: plain(value) for name, value in row.items()} for row in rows]
+            return plain_rows(ledger._store.query_plain(statement, parameters))
+        if store_url.startswith(POSTGRES_URL):
+            server = request.getfixturevalue("postgres")
+            return server.query(store_url, statement, parameters)
+        with closing(outsider_of(store_url)) as connected:
+            return connected.execute(statement, *parameters)
 
     return query
 

@@ -4,6 +4,11 @@ In README.md and docs/, the blocks of one page run from top to bottom in one fre
 folder: `python` blocks in one interpreter, lines of `sh` blocks that begin with
 `leasehold`, and `sql` blocks against the page's leasehold.db. A block under the
 comment `<!-- not run: why -->` is shown only.
+
+Queries run on an empty ledger in PostgreSQL as well, unless the comment above says
+`<!-- only SQLite: why -->`; under `<!-- only PostgreSQL: why -->` they run there alone.
+On the page about PostgreSQL everything does: `db.example.org` is the server of the
+tests, and its schemas and roles get names that nobody else has.
 """
 
 import contextlib
@@ -16,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from outsiders import with_schema, without_schema
 
 import leasehold
 
@@ -28,6 +34,12 @@ BLOCK = re.compile(
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
+ONLY = re.compile(r"<!-- only (SQLite|PostgreSQL): \S.* -->")
+ON_POSTGRES = ROOT / "docs" / "postgresql.md"
+URL = re.compile(r"postgresql://(\w+)@db\.example\.org/work\?schema=(\w+)")
+SCHEMAS = ("trial", "ledger")
+ROLES = ("ledger_owner", "ledger_writer", "ledger_auditor")
+PAGE_NAMED = re.compile(r"\bdocs/[\w/.-]+\.md\b")
 TABLES = ("exec_core", "attempt", "summary", "lease_event", "stream_frame")
 README_SH_BLOCKS = (
     "python3.11 -m venv .venv && .venv/bin/pip install -q '.[cli]'",
@@ -48,6 +60,7 @@ class Block:
     code: str
     line: int
     runs: bool
+    only: str | None
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -58,6 +71,7 @@ def blocks_of(page: Path) -> list[Block]:
             found["code"],
             text.count("\n", 0, found.start("code")),
             NOT_RUN.match(found["before"]) is None,
+            only[1] if (only := ONLY.match(found["before"])) else None,
         )
         for found in BLOCK.finditer(text)
     ]
@@ -70,18 +84,19 @@ def commands_of(code: str) -> list[list[str]]:
     return [call[1:] for call in calls if call[:1] == ["leasehold"]]
 
 
-def script_of(page: Path) -> str:
+def script_of(page: Path, names: "StandIn | None" = None) -> str:
     """Write the page as one program, each block under its own line numbers."""
     parts = ["import leasehold_page as page"]
     for block in blocks_of(page):
+        code = block.code if names is None else names.put_into(block)
         if not block.runs:
             continue
         if block.language == "python":
-            parts.append(f"page.python({block.code!r}, {block.line}, globals())")
+            parts.append(f"page.python({code!r}, {block.line}, globals())")
         elif block.language == "sh":
-            parts += [f"page.command({call!r})" for call in commands_of(block.code)]
-        elif block.language == "sql":
-            parts.append(f"page.sql({block.code!r})")
+            parts += [f"page.command({call!r})" for call in commands_of(code)]
+        elif block.language == "sql" and block.only != "PostgreSQL":
+            parts.append(f"page.sql({code!r})")
     return "\n".join(parts)
 
 
@@ -98,23 +113,74 @@ def command(arguments):
         sys.exit(f"leasehold {' '.join(arguments)} ended with {status}")
 
 def sql(code):
+    if SERVER:
+        return sql_on_server(code)
     connection = sqlite3.connect("file:leasehold.db?mode=ro", uri=True)
     for statement in code.split(";"):
         connection.execute(statement).fetchall()
     connection.close()
+
+def sql_on_server(code):
+    import psycopg
+    with psycopg.connect(SERVER, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {SCHEMA}")
+        connection.execute(code)
 """
 
 
+class StandIn:
+    """What the names on the page about PostgreSQL stand for on the tests' server."""
+
+    def __init__(self, url):
+        self.server, unique = without_schema(url)
+        self.schemas = {name: f"{unique[:32]}_{name}" for name in SCHEMAS}
+        self.roles = {name: f"{unique[:32]}_{name}" for name in ROLES}
+
+    def url_of(self, user, schema):
+        url = self.server
+        if user in self.roles:
+            # The role is taken on once connected: no server asks for its password.
+            role = f"options=-c%20role%3D{self.roles[user]}"
+            url += f"{'&' if '?' in url else '?'}{role}"
+        return with_schema(url, self.schemas[schema])
+
+    def put_into(self, block):
+        code = URL.sub(lambda url: self.url_of(url[1], url[2]), block.code)
+        if block.language == "sql":
+            for name, role in self.roles.items():
+                code = re.sub(rf"\b{name}\b", role, code)
+            for name, schema in self.schemas.items():
+                code = re.sub(rf"(?<=SCHEMA ){name}\b|\b{name}(?=\.)", schema, code)
+        return code
+
+
+@pytest.fixture
+def stand_in(postgres, new_store):
+    url = new_store("postgres")
+    names = StandIn(url)
+    yield names
+    for schema in names.schemas.values():
+        postgres.drop(with_schema(names.server, schema))
+    for role in names.roles.values():
+        known = "SELECT 1 AS n FROM pg_roles WHERE rolname = ?"
+        if postgres.query(url, known, (role,)):
+            postgres.query(url, f"DROP OWNED BY {role}", ())
+            postgres.query(url, f"DROP ROLE {role}", ())
+
+
 @each_page
-def test_the_code_of_a_page_runs(page, tmp_path):
+def test_the_code_of_a_page_runs(page, tmp_path, request):
+    names = request.getfixturevalue("stand_in") if page == ON_POSTGRES else None
+    script = script_of(page, names)
+    server, schema = (names.server, names.schemas["trial"]) if names else ("", "")
     runner = tmp_path / "modules"
     runner.mkdir()
-    module = f"PAGE = {page_name(page)!r}\n{RUNNER}"
-    (runner / "leasehold_page.py").write_text(module)
+    facts = f"PAGE, SERVER, SCHEMA = {(page_name(page), server, schema)!r}"
+    (runner / "leasehold_page.py").write_text(f"{facts}\n{RUNNER}")
     folder = tmp_path / "folder"
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script_of(page)],
+        [sys.executable, "-W", "error", "-c", script],
         cwd=folder,
         env={"PYTHONPATH": str(runner), "PATH": "", "PYTHONUTF8": "1"},
         capture_output=True,
@@ -123,6 +189,23 @@ def test_the_code_of_a_page_runs(page, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+WITH_QUERIES = [
+    page
+    for page in PAGES
+    if page != ON_POSTGRES
+    and any(block.language == "sql" and block.runs for block in blocks_of(page))
+]
+
+
+@pytest.mark.parametrize("page", WITH_QUERIES, ids=page_name)
+def test_the_queries_of_a_page_run_on_postgresql_too(page, postgres, new_store):
+    url = new_store("postgres")
+    leasehold.open(url).close()
+    for block in blocks_of(page):
+        if block.language == "sql" and block.runs and block.only != "SQLite":
+            postgres.query(url, block.code, ())
 
 
 @each_page
@@ -159,6 +242,16 @@ def test_every_page_can_be_reached_from_the_readme():
     assert not [page_name(page) for page in PAGES if page not in reached]
 
 
+def test_a_page_that_the_library_names_is_there():
+    named = {
+        name
+        for folder in ("adapters", "domain", "projections")
+        for module in (ROOT / folder).rglob("*.py")
+        for name in PAGE_NAMED.findall(module.read_text(encoding="utf-8"))
+    }
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_the_readme_begins_with_the_two_commands():
     blocks = [b for b in blocks_of(ROOT / "README.md") if b.language == "sh"]
     assert len(blocks) >= len(README_SH_BLOCKS)
@@ -172,23 +265,50 @@ def test_the_readmes_example_is_short():
     assert len(example.code.splitlines()) <= 25
 
 
+DOCUMENTED = (*TABLES, "resume_grant", "stored_events", "leasehold_meta")
+
+
 @pytest.fixture(scope="module")
-def columns_of(tmp_path_factory):
+def columns_in_sqlite(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "leasehold.db"
     leasehold.open(f"sqlite:///{path}").close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         yield {
             table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            for table in (*TABLES, "stored_events", "leasehold_meta")
+            for table in DOCUMENTED
         }
 
 
-@pytest.mark.parametrize("table", [*TABLES, "stored_events", "leasehold_meta"])
-def test_every_column_of_a_table_is_documented(columns_of, table):
-    assert columns_of[table]
+@pytest.fixture(scope="module")
+def columns_in_postgresql(postgres):
+    url = postgres.name()
+    leasehold.open(url).close()
+    asked = (
+        "SELECT table_name AS t, column_name AS c FROM information_schema.columns"
+        " WHERE table_schema = current_schema() ORDER BY ordinal_position"
+    )
+    rows = postgres.query(url, asked, ())
+    postgres.drop(url)
+    return {table: [r["c"] for r in rows if r["t"] == table] for table in DOCUMENTED}
+
+
+@pytest.mark.parametrize("table", DOCUMENTED)
+def test_every_column_of_a_table_is_documented(
+    columns_in_sqlite, columns_in_postgresql, table
+):
+    ours, more = columns_in_sqlite[table], columns_in_postgresql[table]
+    assert ours
     section = section_of(table)
-    missing = [name for name in columns_of[table] if f"`{name}`" not in section]
-    assert not missing
+    named = dict.fromkeys([*ours, *more])
+    assert not [name for name in named if f"`{name}`" not in section]
+
+
+@pytest.mark.parametrize("table", DOCUMENTED)
+def test_both_databases_have_the_same_columns(
+    columns_in_sqlite, columns_in_postgresql, table
+):
+    more = {"transaction_id"} if table == "stored_events" else set()
+    assert set(columns_in_postgresql[table]) == {*columns_in_sqlite[table], *more}
 
 
 def section_of(table: str) -> str:

@@ -13,33 +13,15 @@ from typing import Final
 from uuid import UUID
 
 import leasehold
-from leasehold.adapters.command_line import demo_jobs, listing, output, store_urls, tables
+from leasehold.adapters.command_line import (
+    demo_jobs,
+    demo_places,
+    listing,
+    output,
+    tables,
+)
 
 _PROGRAM: Final = "leasehold"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the demonstration keeps its ledger.
-
-    Attributes:
-        url: Of the ledger, with a password if there is one.
-        own_schema: The schema that was made for it; None in a file, or where whoever
-            called named the schema.
-    """
-
-    url: str
-    own_schema: str | None = None
-
-    @property
-    def shown(self) -> str:
-        """The url without the password."""
-        return store_urls.shown(self.url)
-
-    def how_to_remove(self) -> str | None:
-        """Return the statement that leaves nothing of it in a database."""
-        schema = self.own_schema
-        return None if schema is None else f"DROP SCHEMA {schema} CASCADE;"
 
 
 @dataclass
@@ -67,7 +49,7 @@ class Check:
 class Report:
     """All that is shown at the end."""
 
-    place: Place
+    place: demo_places.Place
     seconds: float
     executions: list[leasehold.ExecutionRow]
     workers: dict[UUID, list[str]]
@@ -82,7 +64,7 @@ class Report:
         return all(check.ok for check in self.checks)
 
 
-def make(ledger: leasehold.Ledger, place: Place, facts: Facts) -> Report:
+def make(ledger: leasehold.Ledger, place: demo_places.Place, facts: Facts) -> Report:
     """Read from the ledger what happened, and hold it against what was meant."""
     rows = ledger.read.executions()
     workers = {

@@ -1,10 +1,7 @@
 """Demonstrate the ledger: three processes, one killed, its work taken over."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -12,17 +9,16 @@ import typer
 import leasehold
 from leasehold.adapters.command_line import (
     demo_jobs,
+    demo_places,
     demo_progress,
     demo_report,
     options,
-    store_urls,
 )
 from leasehold.adapters.command_line.demo_processes import Told, Workers
 
 _DEADLINE_S: Final = 14.0
 _POLL_S: Final = 0.05
 _KILL_AT_PERCENT: Final = 50
-_DEFAULT_NAME: Final = "leasehold-demo"
 
 
 def demo(
@@ -40,18 +36,18 @@ def demo(
 ) -> None:
     """Run a dozen executions on three processes, and kill one of them.
 
-    The ledger stays, to look around in: a file, or one schema. Exit status 0 only if all came out as meant.
+    The ledger stays, to look around in: a file, or a schema. Exit status 0 only if
+    all came out as meant.
     """
-    place = _fresh_file() if store is None else _place(store)
+    place = demo_places.choose(store)
     with leasehold.open(place.url) as ledger:
         if any(ledger.read.counts().values()):
             message = (
-                f"{store_urls.shown(place.url)} holds executions: the demo wants a "
-                "ledger of its own"
+                f"{place.shown} holds executions: the demo wants a ledger of its own"
             )
             raise leasehold.InvalidInputError(message)
         with demo_progress.choose(as_json=as_json) as shown:
-            run = _Demonstration(ledger, place.url, shown)
+            run = _Demonstration(ledger, place, shown)
             run.go()
         report = demo_report.make(ledger, place, run.facts)
     demo_report.show(report, as_json=as_json)
@@ -59,54 +55,12 @@ def demo(
         raise typer.Exit(1)
 
 
-def _fresh_file() -> demo_report.Place:
-    path = next(path for name in _names() if not (path := Path(f"{name}.db")).exists())
-    return demo_report.Place(f"sqlite:///{path}")
-
-
-def _names() -> Iterator[str]:
-    yield _DEFAULT_NAME
-    for number in count(2):
-        yield f"{_DEFAULT_NAME}-{number}"
-
-
-def _place(url: str) -> demo_report.Place:
-    store_urls.check_url(url)
-    if store_urls.is_postgres(url) and not store_urls.names_a_schema(url):
-        return _fresh_schema(url)
-    path = store_urls.sqlite_path(url)
-    is_there = _holds_a_ledger(url) if path is None else path.exists()
-    if is_there:
-        shown = path or store_urls.shown(url)
-        message = f"{shown} is there already: the demo wants a ledger of its own"
-        raise leasehold.InvalidInputError(message)
-    return demo_report.Place(url)
-
-
-def _fresh_schema(url: str) -> demo_report.Place:
-    for name in _names():
-        schema = name.replace("-", "_")
-        in_schema = store_urls.with_schema(url, schema)
-        if not _holds_a_ledger(in_schema):
-            break
-    return demo_report.Place(in_schema, own_schema=schema)
-
-
-def _holds_a_ledger(url: str) -> bool:
-    """Say whether there is one; a database that cannot be asked is told when opened."""
-    try:
-        leasehold.open(url, read_only=True).close()
-    except leasehold.StoreError as error:
-        return error.code == "schema_version"
-    return True
-
-
 @dataclass
 class _Demonstration:
     """Lead the workers through the story, and keep the facts that it leaves."""
 
     ledger: leasehold.Ledger
-    url: str
+    place: demo_places.Place
     shown: demo_progress.Progress
     names: dict[str, str] = field(default_factory=dict)
     facts: demo_report.Facts = field(default_factory=demo_report.Facts)
@@ -115,13 +69,14 @@ class _Demonstration:
     def go(self) -> None:
         """Create the executions, start the workers, and see it through."""
         started = time.monotonic()
+        self.shown.say(f"a new ledger in {self.place.shown}")
         ids = self.ledger.create_executions([job.arguments() for job in demo_jobs.JOBS])
         for execution_id, job in zip(ids, demo_jobs.JOBS, strict=True):
             self.names[str(execution_id)] = job.work.name
             self.facts.executions[job.work.name] = execution_id
         lanes = " and ".join(demo_jobs.LANES)
         self.shown.say(f"{len(ids)} executions wait in the lanes {lanes}")
-        with Workers(self.url) as workers:
+        with Workers(self.place.url) as workers:
             while time.monotonic() - started < _DEADLINE_S:
                 told = workers.next(_POLL_S)
                 if told is not None:

@@ -110,9 +110,7 @@ def _bytes_text(value: bytes) -> str:
         return f"0x{head.hex()}"
 
 
-def print_fields(
-    row: Mapping[str, object], *, title: str, whole: bool = False
-) -> None:
+def print_fields(row: Mapping[str, object], *, title: str, whole: bool = False) -> None:
     """Print one row as a list of names and values.
 
     Args:

@@ -13,7 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from leasehold.adapters.bundles import BundleHeader, BundleSummary
+    from leasehold.adapters.checkpoints import Checkpoint
     from leasehold.adapters.claiming import SweepReport
+    from leasehold.adapters.differing import RowDifference
     from leasehold.adapters.frame_calls import AppendFrameOutcome
     from leasehold.adapters.ledger import Ledger
     from leasehold.adapters.opening import open_ledger as open  # noqa: A004
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
         LeaseEventRow,
         SummaryRow,
     )
+    from leasehold.adapters.verifying import FaultKind, VerifyFault, VerifyReport
     from leasehold.adapters.worker_calls import (
         FailureReason,
         LeaseRenewal,
@@ -77,6 +81,9 @@ __all__ = [
     "AttemptState",
     "BackendTag",
     "BestEffort",
+    "BundleHeader",
+    "BundleSummary",
+    "Checkpoint",
     "ConflictError",
     "ContentionError",
     "Durable",
@@ -87,6 +94,7 @@ __all__ = [
     "Exponential",
     "FailureClass",
     "FailureReason",
+    "FaultKind",
     "Fixed",
     "Frame",
     "FrameKind",
@@ -116,16 +124,30 @@ __all__ = [
     "ResumeGrant",
     "RetryPolicy",
     "RetryScheduled",
+    "RowDifference",
     "StoreError",
     "Summary",
     "SummaryRow",
     "SweepReport",
     "TerminalCause",
     "TerminalFailed",
+    "VerifyFault",
+    "VerifyReport",
     "open",
 ]
 
 _MODULES = {
+    "adapters.bundles": (
+        "BundleHeader",
+        "BundleSummary",
+    ),
+    "adapters.checkpoints": ("Checkpoint",),
+    "adapters.differing": ("RowDifference",),
+    "adapters.verifying": (
+        "FaultKind",
+        "VerifyFault",
+        "VerifyReport",
+    ),
     "adapters.claiming": ("SweepReport",),
     "adapters.frame_calls": ("AppendFrameOutcome",),
     "adapters.ledger": ("Ledger",),

@@ -7,13 +7,13 @@ up for. So the last changes of a transaction go along with its events.
 from typing import Any, Final
 
 from leasehold.adapters.applying import PERCENT_S, written
-from leasehold.projections.changes import Insert, Update, Upsert, Value
+from leasehold.projections.changes import Delete, Insert, Update, Upsert, Value
 from leasehold.projections.registry import KEYS
 
 COMBINED_MAX: Final = 12
 """How many changes one statement makes; more are made one by one."""
 
-Single = Insert | Update | Upsert
+Single = Insert | Update | Upsert | Delete
 """A change that is made without reading a row first."""
 
 

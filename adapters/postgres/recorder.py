@@ -60,7 +60,7 @@ class Recorder(PostgresApplicationRecorder):
     ) -> None:
         """Append events, with the rows that wait for their positions.
 
-        To be called once in a transaction, when it holds all its other locks.
+        To be called when the transaction holds all its other locks.
 
         Args:
             cursor: Of the transaction.

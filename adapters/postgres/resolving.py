@@ -1,6 +1,9 @@
 """Finding out what became of a transaction whose end nobody acknowledged."""
 
 import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Final
 
 import psycopg
@@ -8,9 +11,13 @@ from eventsourcing.persistence import StoredEvent
 from psycopg import errors
 from psycopg.rows import tuple_row
 
-from leasehold.adapters.postgres.connecting import Connection, connect
-from leasehold.adapters.postgres.failures import is_lost
-from leasehold.adapters.postgres.target import Target
+from leasehold.adapters.postgres.connecting import (
+    Connection,
+    connect,
+    settle_transaction,
+)
+from leasehold.adapters.postgres.failures import in_one_line, is_lost
+from leasehold.adapters.postgres.target import CONNECT_TIMEOUT_S, Target
 from leasehold.adapters.queries import named_queries
 from leasehold.domain.errors import StoreError
 
@@ -18,7 +25,11 @@ PATIENCE_S: Final = 10.0
 """How long to ask, before saying that it is not known."""
 
 _PAUSE_S: Final = 0.2
+_CONNECT_TIMEOUT_S_LEAST: Final = 2
 _LOCKING: Final = named_queries(__package__, "locking")
+
+_Found = bool | str
+"""Whether it was stored, or why that is not known."""
 
 
 def was_stored(target: Target, token: int, stored: StoredEvent) -> bool:
@@ -37,19 +48,12 @@ def was_stored(target: Target, token: int, stored: StoredEvent) -> bool:
         StoreError: It is not known.
     """
     give_up_at = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            with connect(target) as connection:
-                return _ask(connection, token, stored, give_up_at)
-        except psycopg.Error as error:
-            reason = " ".join(str(error).split())
-            waits = is_lost(error) or isinstance(error, errors.LockNotAvailable)
-            if not waits or time.monotonic() + _PAUSE_S > give_up_at:
-                break
-        time.sleep(_PAUSE_S)
+    found = _in_time(lambda: _search(target, token, stored, give_up_at))
+    if isinstance(found, bool):
+        return found
     message = (
         f"the connection to {target.shown} broke while the call was being committed, "
-        f"and it is not known whether it took effect: {reason}. Its first event would "
+        f"and it is not known whether it took effect: {found}. Its first event would "
         f"be version {stored.originator_version} of stream {stored.originator_id}; "
         "look there, or repeat the call where that is safe (an execution created with "
         "an id or a key, complete and fail with the same arguments)"
@@ -57,15 +61,61 @@ def was_stored(target: Target, token: int, stored: StoredEvent) -> bool:
     raise StoreError(message)
 
 
+def _in_time(search: Callable[[], _Found]) -> _Found:
+    """Search in a thread of its own: a server that falls silent is not waited for."""
+    answers: SimpleQueue[_Found] = SimpleQueue()
+
+    def answer() -> None:
+        answers.put(search())
+
+    try:
+        Thread(target=answer, name="leasehold-resolving", daemon=True).start()
+    except RuntimeError:  # The interpreter is about to exit: there are no more threads.
+        return search()
+    try:
+        return answers.get(timeout=PATIENCE_S)
+    except Empty:
+        return f"the server did not answer within {PATIENCE_S:g} s"
+
+
+def _search(
+    target: Target, token: int, stored: StoredEvent, give_up_at: float
+) -> _Found:
+    reason = "there was no time to ask"
+    while (left_s := give_up_at - time.monotonic()) > 0:
+        timeout_s = min(CONNECT_TIMEOUT_S, max(_CONNECT_TIMEOUT_S_LEAST, int(left_s)))
+        try:
+            with connect(target, timeout_s=timeout_s) as connection:
+                found = _ask(connection, target, token, stored, give_up_at)
+            if found is not None:
+                return found
+            reason = "only a standby answers, which may lag behind"
+        except psycopg.Error as error:
+            reason = in_one_line(error)
+            if not (is_lost(error) or isinstance(error, errors.LockNotAvailable)):
+                break
+        time.sleep(_PAUSE_S)
+    return reason
+
+
 def _ask(
-    connection: Connection, token: int, stored: StoredEvent, give_up_at: float
-) -> bool:
+    connection: Connection,
+    target: Target,
+    token: int,
+    stored: StoredEvent,
+    give_up_at: float,
+) -> bool | None:
+    """Wait for the transaction to end and look for its event; None on a standby."""
     left_ms = max(1, round((give_up_at - time.monotonic()) * 1000))
     place = {
         "stream_id": stored.originator_id,
         "version": stored.originator_version,
     }
     with connection.transaction():
+        settle_transaction(connection, target)
+        cursor = connection.cursor(row_factory=tuple_row)
+        if cursor.execute("SELECT pg_is_in_recovery()").fetchall() == [(True,)]:
+            return None
         connection.execute(
             "SELECT set_config('lock_timeout', %s, TRUE)", [f"{left_ms // 2 + 1}ms"]
         )
@@ -76,6 +126,5 @@ def _ask(
             # The server still waits for a client that is gone.
             connection.execute(_LOCKING["end_holder"], {"token": token})
             connection.execute(_LOCKING["wait_for_end"], {"token": token})
-        cursor = connection.cursor(row_factory=tuple_row)
         row = cursor.execute(_LOCKING["stored_state"], place).fetchone()
     return row is not None and row[0] == stored.state

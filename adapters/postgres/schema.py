@@ -73,14 +73,19 @@ def create(connection: Connection[Any], schema: str | None) -> dict[str, int]:
         return stored
     _run(connection, "kept")
     _run(connection, "projected")
-    connection.execute(_SET, ("schema_version", str(SCHEMA_VERSION)))
+    set_meta(connection, "schema_version", str(SCHEMA_VERSION))
     set_projection_version(connection)
     return versions(connection)
 
 
+def set_meta(connection: Connection[Any], key: str, value: str) -> None:
+    """Keep a fact about the store."""
+    connection.execute(_SET, (key, value))
+
+
 def set_projection_version(connection: Connection[Any]) -> None:
     """Note that the rows were made by this version of the projections."""
-    connection.execute(_SET, ("projection_version", str(PROJECTION_VERSION)))
+    set_meta(connection, "projection_version", str(PROJECTION_VERSION))
 
 
 def recreate_projected(connection: Connection[Any]) -> None:
@@ -112,9 +117,13 @@ def recreate_projected(connection: Connection[Any]) -> None:
 
 
 def _pin_search_path(connection: Connection[Any]) -> None:
-    """Leave one schema on the path, so that the functions keep just that one."""
+    """Leave one schema on the path, so that the functions keep just that one.
+
+    The temporary tables of a session come last: none may stand in for the log.
+    """
     connection.execute(
-        "SELECT set_config('search_path', quote_ident(current_schema()), TRUE)"
+        "SELECT set_config('search_path', "
+        "quote_ident(current_schema()) || ', pg_temp', TRUE)"
     )
 
 

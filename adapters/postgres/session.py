@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from eventsourcing.persistence import StoredEvent
 from psycopg import Cursor
 from psycopg.rows import TupleRow, dict_row, tuple_row
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 from leasehold.adapters.applying import PERCENT_S, apply
 from leasehold.adapters.postgres import schema
@@ -24,7 +24,7 @@ from leasehold.adapters.versions import changed_meanwhile, read_versions
 from leasehold.domain import limits
 from leasehold.domain.records import RecordedEvent
 from leasehold.projections.changes import POSITION, Change, Insert, Merge, Place
-from leasehold.projections.registry import KEYS, PROJECTION_VERSION, project
+from leasehold.projections.registry import PROJECTION_VERSION, order_of, project
 
 _QUERIES: Final = named_queries(__package__)
 _LOCKING: Final = named_queries(__package__, "locking")
@@ -36,6 +36,9 @@ _NAMES_NUMBERED: Final = 1024
 """How many locks there are for names: a batch of any size takes no more."""
 
 _ROWS_AT_ONCE: Final = 1_000
+_EVENTS_AT_ONCE: Final = 5_000
+"""How many events wait for the end; a larger batch holds readers back from then on."""
+
 _FRAME_COLUMNS: Final = (
     "execution_id, attempt_index, ts_ms, seq, frame_type, payload, correlation_id, "
     "mode, summary_version"
@@ -49,6 +52,7 @@ _RESTORE_BEST_EFFORT: Final = (
     f"INSERT INTO stream_frame ({_FRAME_COLUMNS}) "  # noqa: S608
     f"SELECT {_FRAME_COLUMNS} FROM pg_temp.kept_frame"
 )
+_REDACTED_FROM: Final = "SELECT value FROM leasehold_meta WHERE key = 'redacted_from'"
 _RESTORE_EVENT: Final = """
 INSERT INTO stored_events
     (notification_id, originator_id, originator_version, topic, state)
@@ -68,10 +72,11 @@ class PostgresSession:
     ) -> None:
         """Begin on a connection whose transaction is open, or sent to be opened."""
         self.connection = connection
-        self.appended: list[StoredEvent] = []
+        self.first_appended: StoredEvent | None = None
         self.writes_without_events = False
         self._recorder = recorder
         self._clock = clock
+        self._unsent: list[StoredEvent] = []
         self._pending = PendingChanges()
         self._reading: Cursor[TupleRow] | None = None
         self._now_ms: int | None = None
@@ -139,26 +144,42 @@ class PostgresSession:
         self.writes_without_events = True
         self._send(_QUERIES[statement], parameters)
 
-    def rows(self, table: str) -> Iterator[dict[str, Any]]:
-        """Return the rows of a projected table in the order of its key."""
-        key = SQL(", ").join(Identifier(column) for column in KEYS[table])
-        marks = SQL(", ").join([SQL("%s")] * len(KEYS[table]))
-        statement = SQL("SELECT * FROM {} {} ORDER BY {} LIMIT {}")
+    def rows(
+        self, table: str, *, by_execution: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Return the rows of a projected table in the order of its key, in pages."""
+        order = order_of(table, by_execution=by_execution)
+        columns = SQL(", ").join(Identifier(column) for column in order)
+        marks = SQL(", ").join([SQL("%s")] * len(order))
+        beyond = SQL("WHERE ({}) > ({})").format(columns, marks)
+        select = SQL("SELECT * FROM {} {} ORDER BY {} LIMIT {}")
         after: tuple[Any, ...] = ()
         while True:
-            condition = SQL("WHERE ({}) > ({})").format(key, marks)
-            page = statement.format(
-                Identifier(table),
-                condition if after else SQL(""),
-                key,
-                _ROWS_AT_ONCE,
+            page = select.format(
+                Identifier(table), beyond if after else SQL(""), columns, _ROWS_AT_ONCE
             )
-            cursor = self.connection.cursor(row_factory=dict_row)
-            rows = cursor.execute(page, after).fetchall()
+            rows = self._rows_as_dicts(page, after)
             yield from rows
             if len(rows) < _ROWS_AT_ONCE:
                 return
-            after = tuple(rows[-1][column] for column in KEYS[table])
+            after = tuple(rows[-1][column] for column in order)
+
+    def redacted_from(self) -> tuple[str, ...]:
+        """Return the digests of the originals of the redacted bundles taken in."""
+        rows = self._send(_REDACTED_FROM, None).fetchall()
+        return tuple(rows[0][0].split(",")) if rows else ()
+
+    def rows_of(self, table: str, execution_id: str) -> list[dict[str, Any]]:
+        """Return the rows of a projected table that are about an execution."""
+        select = SQL("SELECT * FROM {} WHERE execution_id = %s")
+        return self._rows_as_dicts(select.format(Identifier(table)), (execution_id,))
+
+    def _rows_as_dicts(
+        self, statement: Composed, values: Sequence[object]
+    ) -> list[dict[str, Any]]:
+        self._apply((), None)
+        cursor = self.connection.cursor(row_factory=dict_row)
+        return cursor.execute(statement, values).fetchall()
 
     def load(self, execution_id: str) -> Row | None:
         """Lock an execution and return what a decision needs, None for no such one."""
@@ -206,10 +227,20 @@ class PostgresSession:
         self._send(_RESTORE_EVENT, stored)
         self._send(_GO_BEYOND, (position,))
 
+    def note_redacted(self, original_sha256: str) -> None:
+        """Note that a redacted bundle was taken in, by the digest of its original."""
+        noted = dict.fromkeys((*self.redacted_from(), original_sha256))
+        schema.set_meta(self.connection, "redacted_from", ",".join(noted))
+
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""
         place = Place(recorded.stream_id, recorded.version, recorded.sha256)
         self._apply(project(recorded.event, place), recorded.position)
+
+    def repair(self, changes: Iterable[Change]) -> None:
+        """Change rows of projected tables that differ from their replay."""
+        self.writes_without_events = True
+        self._apply(changes, None)
 
     def append(self, appends: Sequence[Append]) -> None:
         """Note events, and what they project, to be sent at the end."""
@@ -217,16 +248,18 @@ class PostgresSession:
             place = item.place
             for change in project(item.event, place):
                 self._note(change)
-            self.appended.append(
-                StoredEvent(
-                    place.stream_id, place.version, item.event.TOPIC, item.state
-                )
+            stored = StoredEvent(
+                place.stream_id, place.version, item.event.TOPIC, item.state
             )
+            self._unsent.append(stored)
+            self.first_appended = self.first_appended or stored
+        if len(self._unsent) >= _EVENTS_AT_ONCE:
+            self._send_events()
 
     def _note(self, change: Change) -> None:
         """Let a change wait for the events, if it can."""
         if isinstance(change, Insert) and POSITION in change.values.values():
-            self._waiting.setdefault(len(self.appended), []).append(change)
+            self._waiting.setdefault(len(self._unsent), []).append(change)
         elif isinstance(change, Merge):
             self._apply((change,), None)
         elif not self._pending.add(change):
@@ -236,9 +269,13 @@ class PostgresSession:
     def finish(self) -> None:
         """Append the events; to be called last, as it bounds what readers may see."""
         self.check_versions()
-        if self.appended:
-            cursor, changes = self.connection.cursor(), self._pending.take()
-            self._recorder.append(cursor, self.appended, self._waiting, changes)
+        if self._unsent:
+            self._send_events()
+
+    def _send_events(self) -> None:
+        cursor, changes = self.connection.cursor(), self._pending.take()
+        self._recorder.append(cursor, self._unsent, self._waiting, changes)
+        self._unsent, self._waiting = [], {}
 
     def _ask_the_clock(self) -> Cursor[TupleRow]:
         self._reading = self._send(_LOCKING["clock"], None)

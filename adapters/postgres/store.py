@@ -5,6 +5,7 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from leasehold.adapters.postgres import schema
+from leasehold.adapters.postgres.connecting import settle_transaction
 from leasehold.adapters.postgres.failures import DRIVER_ERRORS, store_error
 from leasehold.adapters.postgres.target import Target
 from leasehold.adapters.postgres.transacting import (
@@ -94,7 +95,11 @@ class PostgresStore:
     def facts(self) -> dict[str, str | int]:
         """Return versions, durability, sizes and what holds readers back, by name."""
         try:
-            with self._transactions.connect() as connection:
+            with (
+                self._transactions.connect() as connection,
+                connection.transaction(),
+            ):
+                settle_transaction(connection, self.target)
                 versions = schema.versions(connection)
                 cursor = connection.cursor(row_factory=dict_row)
                 found: dict[str, Any] = cursor.execute(_FACTS).fetchall()[0]

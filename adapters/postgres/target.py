@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
+from leasehold.adapters.postgres.urls import options_of
 from leasehold.domain.errors import InvalidInputError
 
 Durability = Literal["full", "normal"]
@@ -17,10 +18,14 @@ POOL_SIZE_DEFAULT: Final = 16
 POOL_SIZE_MAX: Final = 1_000
 SCHEMA_BYTES_MAX: Final = 63
 CONNECT_TIMEOUT_S: Final = 5
+"""How long to wait for a host; half of the 10 s in which one that is away is told."""
 
+_PORT_MAX: Final = 65_535
+_NUMBER_MAX: Final = 2**31 - 1
+_DIGITS_MAX: Final = 10
+_OURS: Final = ("schema", "pool_size", "transaction_pooling")
 _DEFAULTS: Final[dict[str, str | int]] = {
     "application_name": "leasehold",
-    "connect_timeout": CONNECT_TIMEOUT_S,
     # A host that fell silent is noticed within half a minute, not after hours.
     "keepalives_idle": 15,
     "keepalives_interval": 5,
@@ -28,6 +33,8 @@ _DEFAULTS: Final[dict[str, str | int]] = {
     "tcp_user_timeout": 30_000,
 }
 _SWITCH: Final = {"on": True, "off": False}
+_GSS_MODES: Final = ("disable", "prefer", "require")
+_NOWHERE: Final = "/nowhere"
 _LOSES_EVENTS: Final = "POSTGRES_ENABLE_DB_FUNCTIONS"
 _TRUE: Final = ("y", "yes", "t", "true", "on", "1")
 
@@ -37,7 +44,7 @@ class Target:
     """Say which database to connect to, and how.
 
     Attributes:
-        conninfo: What libpq is given.
+        conninfo: What libpq is given; holds the password.
         schema: Where the tables are; None for the connection's default schema.
         pool_size: How many connections at most, 1 … 1000.
         transaction_pooling: Whether a pooler between here and the server may give
@@ -47,7 +54,7 @@ class Target:
         shown: The name that people are shown, without the password.
     """
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     schema: str | None
     pool_size: int
     transaction_pooling: bool
@@ -67,39 +74,23 @@ def parse_url(url: str, durability: Durability, *, read_only: bool) -> Target:
             asks for a mode of `eventsourcing` that loses events.
     """
     _refuse_the_mode_that_loses_events()
-    try:
-        parts = urlsplit(url)
-        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
-    except ValueError as error:
-        if urlsplit(url).query:
-            message = f"the options of the url after '?' cannot be read: {error}"
-            raise InvalidInputError(message) from None
-        query = []
-    ours = {name: value for name, value in query if name in _OPTIONS}
-    theirs = [(name, value) for name, value in query if name not in _OPTIONS]
-    rest = urlunsplit(parts._replace(query=urlencode(theirs)))
-    try:
-        given = conninfo_to_dict(rest)
-    except psycopg.Error as error:
-        message = f"url is not one that PostgreSQL knows: {error}".strip()
-        raise InvalidInputError(message) from None
-    schema = _schema(ours.get("schema"))
+    options = options_of(url)
+    given = {name: value for name, value in options.items() if name not in _OURS}
+    _check_names(given)
+    _check_numbers(given)
+    _check_with_libpq(given)
+    defaults = _defaults(given, read_only=read_only)
+    schema = _schema(options.get("schema"))
     return Target(
-        conninfo=make_conninfo(rest, **_missing(given)),
+        # All text is sent as UTF-8, whatever the environment says.
+        conninfo=make_conninfo("", **{**defaults, **given, "client_encoding": "UTF8"}),
         schema=schema,
-        pool_size=_pool_size(ours.get("pool_size")),
-        transaction_pooling=_switch(ours.get("transaction_pooling")),
+        pool_size=_pool_size(options.get("pool_size")),
+        transaction_pooling=_switch(options.get("transaction_pooling")),
         durability=durability,
         read_only=read_only,
         shown=_shown(given, schema),
     )
-
-
-_OPTIONS: Final = ("schema", "pool_size", "transaction_pooling")
-
-
-def _missing(given: Mapping[str, object]) -> dict[str, str | int]:
-    return {name: value for name, value in _DEFAULTS.items() if name not in given}
 
 
 def _refuse_the_mode_that_loses_events() -> None:
@@ -112,13 +103,107 @@ def _refuse_the_mode_that_loses_events() -> None:
         raise InvalidInputError(message)
 
 
+def _check_names(given: Mapping[str, str]) -> None:
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    for name, value in given.items():
+        if name not in known:
+            message = (
+                f"option {name!r} of the url is known neither to libpq nor here "
+                f"(here are {', '.join(_OURS)})"
+            )
+            raise InvalidInputError(message)
+        if name == "replication":
+            message = "option 'replication' of the url makes no sense for a ledger"
+            raise InvalidInputError(message)
+        if name == "client_encoding" and value.lower() not in ("utf8", "utf-8"):
+            message = "a ledger speaks UTF-8; leave 'client_encoding' out of the url"
+            raise InvalidInputError(message)
+
+
+def _check_numbers(given: Mapping[str, str]) -> None:
+    rules: dict[str, tuple[int, int]] = {
+        "connect_timeout": (0, _NUMBER_MAX),
+        "keepalives": (0, 1),
+        "keepalives_idle": (0, _NUMBER_MAX),
+        "keepalives_interval": (0, _NUMBER_MAX),
+        "keepalives_count": (0, _NUMBER_MAX),
+        "tcp_user_timeout": (0, _NUMBER_MAX),
+    }
+    for name, (least, most) in rules.items():
+        if name in given:
+            _number(name, given[name], least=least, most=most)
+    hosts, addresses, ports = (
+        _listed(given, name) for name in ("host", "hostaddr", "port")
+    )
+    for port in filter(None, ports):
+        _number("port", port, least=1, most=_PORT_MAX)
+    counts = {len(listed) for listed in (hosts, addresses) if listed}
+    if len(counts) > 1 or len(ports) not in {0, 1, *counts}:
+        message = "the url does not give as many hosts as addresses or ports"
+        raise InvalidInputError(message)
+
+
+def _listed(given: Mapping[str, str], name: str) -> list[str]:
+    return given[name].split(",") if name in given else []
+
+
+def _check_with_libpq(given: Mapping[str, str]) -> None:
+    """Let libpq look at its options, on the way to a host that nobody can reach.
+
+    It refuses what it does not know before it goes there; what it says of the journey
+    itself is the same for every url.
+    """
+    if given.get("gssencmode", "prefer") not in _GSS_MODES:
+        message = f"option 'gssencmode' of the url must be one of {_GSS_MODES}"
+        raise InvalidInputError(message)
+    elsewhere = ("host", "hostaddr", "port", "gssencmode", "client_encoding")
+    judged = {name: value for name, value in given.items() if name not in elsewhere}
+    complaint = _complaint(judged)
+    if complaint != _complaint({}):
+        message = f"libpq does not take the options of the url: {complaint}"
+        raise InvalidInputError(message)
+
+
+def _complaint(options: Mapping[str, str]) -> str:
+    conninfo = make_conninfo("", **{**options, "host": _NOWHERE})
+    connection = pq.PGconn.connect_start(conninfo.encode())
+    try:
+        return " ".join(connection.get_error_message().split())
+    finally:
+        connection.finish()
+
+
+def _defaults(given: Mapping[str, str], *, read_only: bool) -> dict[str, str | int]:
+    hosts = max(1, len(_listed(given, "host")), len(_listed(given, "hostaddr")))
+    defaults = {**_DEFAULTS, "connect_timeout": max(2, 2 * CONNECT_TIMEOUT_S // hosts)}
+    if hosts == 1:
+        defaults["connect_timeout"] = CONNECT_TIMEOUT_S
+    elif not read_only:
+        # A standby among several hosts cannot be written to.
+        defaults["target_session_attrs"] = "read-write"
+    return {name: value for name, value in defaults.items() if name not in given}
+
+
+def _number(name: str, value: str, *, least: int, most: int) -> int:
+    is_number = value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX
+    if not (is_number and least <= int(value) <= most):
+        message = (
+            f"{name} in the url must be a number from {least} to {most}; got {value!r}"
+        )
+        raise InvalidInputError(message)
+    return int(value)
+
+
 def _schema(value: str | None) -> str | None:
     if value is None:
         return None
-    if not value or len(value.encode()) > SCHEMA_BYTES_MAX or "\0" in value:
+    if not value or len(value.encode()) > SCHEMA_BYTES_MAX:
         message = (
             f"schema in the url must have 1 to {SCHEMA_BYTES_MAX} bytes; got {value!r}"
         )
+        raise InvalidInputError(message)
+    if value.startswith("pg_"):
+        message = f"schema in the url: PostgreSQL keeps pg_… for itself; got {value!r}"
         raise InvalidInputError(message)
     return value
 
@@ -126,13 +211,7 @@ def _schema(value: str | None) -> str | None:
 def _pool_size(value: str | None) -> int:
     if value is None:
         return POOL_SIZE_DEFAULT
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= POOL_SIZE_MAX):
-        message = (
-            f"pool_size in the url must be a number from 1 to {POOL_SIZE_MAX}; "
-            f"got {value!r}"
-        )
-        raise InvalidInputError(message)
-    return int(value)
+    return _number("pool_size", value, least=1, most=POOL_SIZE_MAX)
 
 
 def _switch(value: str | None) -> bool:
@@ -144,12 +223,31 @@ def _switch(value: str | None) -> bool:
     return _SWITCH[value]
 
 
-def _shown(given: Mapping[str, object], schema: str | None) -> str:
-    user = f"{given['user']}@" if "user" in given else ""
-    host = given.get("host", given.get("hostaddr", ""))
-    port = f":{given['port']}" if "port" in given else ""
-    options = "" if schema is None else f"?schema={schema}"
-    if str(host).startswith("/"):
-        options += f"{'&' if options else '?'}host={host}"
-        host = ""
-    return f"postgresql://{user}{host}{port}/{given.get('dbname', '')}{options}"
+def _shown(given: Mapping[str, str], schema: str | None) -> str:
+    """Name the database by what is no secret, as a url that could be used again."""
+    user = f"{quote(given['user'], safe='')}@" if "user" in given else ""
+    hosts, ports = _listed(given, "host"), _listed(given, "port")
+    sockets = any(host.startswith(("/", "@")) for host in hosts)
+    options = {"schema": schema, "service": given.get("service")}
+    if sockets or "hostaddr" in given:
+        options |= {name: given.get(name) for name in ("host", "hostaddr", "port")}
+        hosts = ports = []
+    return (
+        f"postgresql://{user}{_authority(hosts, ports)}/"
+        f"{quote(given.get('dbname', ''), safe='')}{_query(options)}"
+    )
+
+
+def _authority(hosts: list[str], ports: list[str]) -> str:
+    hosts = [f"[{host}]" if ":" in host else host for host in hosts] or [""]
+    if len(ports) != len(hosts):
+        ports = (ports or [""]) * len(hosts)
+    places = zip(hosts, ports, strict=True)
+    return ",".join(f"{host}:{port}" if port else host for host, port in places)
+
+
+def _query(options: Mapping[str, str | None]) -> str:
+    pairs = [
+        f"{name}={quote(value, safe='/,')}" for name, value in options.items() if value
+    ]
+    return f"?{'&'.join(pairs)}" if pairs else ""

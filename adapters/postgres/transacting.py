@@ -1,12 +1,10 @@
 """The transactions of a PostgreSQL store, and how each one ends."""
 
 import os
-import random
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Final
 
-import psycopg
 from psycopg import Pipeline
 from psycopg.pq import TransactionStatus
 
@@ -15,24 +13,37 @@ from leasehold.adapters.postgres.connecting import (
     Connection,
     Datastore,
     connect,
-    settings_of,
+    settle_transaction,
 )
-from leasehold.adapters.postgres.failures import DRIVER_ERRORS, is_lost, store_error
+from leasehold.adapters.postgres.failures import (
+    DRIVER_ERRORS,
+    in_one_line,
+    is_lost,
+    store_error,
+)
 from leasehold.adapters.postgres.recorder import Recorder
 from leasehold.adapters.postgres.resolving import was_stored
 from leasehold.adapters.postgres.session import PostgresSession
 from leasehold.adapters.postgres.target import Target
-from leasehold.adapters.queries import named_queries
 from leasehold.adapters.store import Clock
-from leasehold.domain.errors import StoreError
+from leasehold.domain.errors import LeaseholdError, StoreError
 
 READ_ONCE: Final = ""
-READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+"""One query, which is a transaction of its own."""
 
-_BEGIN_POOLED: Final = named_queries(__package__, "locking")["begin_pooled"]
-_TOKEN_MAX: Final = 2**63 - 1
-_POOLED_SETTINGS: Final = {"search_path": None, "synchronous_commit": None}
+READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Not READ WRITE: where the server is set to be read only, it shall be.
+WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+_READ_ONCE_POOLED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+_SERVER_VERSION_LEAST: Final = 130_000
+_ENCODING: Final = "UTF8"
+_CANCEL_TIMEOUT_S: Final = 2.0
+_TOKEN_BITS: Final = 63
+_MAY_NOT_LOOK: Final = (
+    "SELECT FROM pg_catalog.pg_namespace "
+    "WHERE nspname = %s AND NOT has_schema_privilege(oid, 'USAGE')"
+)
 
 
 class Transactions:
@@ -44,7 +55,6 @@ class Transactions:
         self.clock = clock
         self.datastore = Datastore(target, target.schema or "public")
         self.recorder = Recorder(self.datastore)
-        self.pooled_settings = {**_POOLED_SETTINGS, **settings_of(target)}
         self._process = os.getpid()
         self._closed = False
 
@@ -59,7 +69,7 @@ class Transactions:
             StoreError: The ledger is closed, or this process was forked from the one
                 that opened it.
         """
-        if os.getpid() != self._process:
+        if self.is_inherited():
             message = (
                 "the ledger was opened in another process and this one was forked "
                 "from it; open the ledger in this process"
@@ -69,6 +79,10 @@ class Transactions:
             message = "the ledger is closed; open it again to use it"
             raise StoreError(message)
 
+    def is_inherited(self) -> bool:
+        """Say whether this process was forked from the one that opened the ledger."""
+        return os.getpid() != self._process
+
     def connect(self) -> Connection:
         """Return a connection outside of the pool."""
         self.check_open()
@@ -76,7 +90,7 @@ class Transactions:
 
     def close(self) -> None:
         """Refuse new calls; connections in use are closed when their calls end."""
-        if os.getpid() == self._process:
+        if not self.is_inherited():
             self._closed = True
             self.datastore.close()
 
@@ -92,36 +106,40 @@ class Transaction:
     ) -> None:
         """Say how it begins; nothing happens before the block."""
         self._transactions = transactions
+        if begin == READ_ONCE and transactions.target.transaction_pooling:
+            begin = _READ_ONCE_POOLED
         self._begin = begin
         self._any_version = any_version
         self._connection: Connection | None = None
         self._pipeline: AbstractContextManager[Pipeline] | None = None
         self._session: PostgresSession | None = None
         self._token = 0
+        self._is_whole = True
 
     def __enter__(self) -> PostgresSession:
         """Take a connection and send the beginning, without waiting for an answer."""
         transactions = self._transactions
+        target = transactions.target
         transactions.check_open()
         try:
             connection = self._connection = transactions.datastore.pool.take()
             self._session = session = PostgresSession(
                 connection, transactions.recorder, transactions.clock
             )
-            if self._begin or transactions.target.transaction_pooling:
-                pipeline = self._pipeline = connection.pipeline()
-                pipeline.__enter__()
             if self._begin:
+                pipeline = self._pipeline = connection.pipeline()
+                connection.under_way = pipeline.__enter__()
                 connection.execute(self._begin.encode())
-            if transactions.target.transaction_pooling:
-                connection.execute(_BEGIN_POOLED.encode(), transactions.pooled_settings)
+                settle_transaction(connection, target)
             if self._begin is WRITE:
-                self._token = random.randint(1, _TOKEN_MAX)  # noqa: S311 - no secret
+                # Nobody else may draw the same, whatever `random` is seeded with.
+                self._token = int.from_bytes(os.urandom(8)) >> (64 - _TOKEN_BITS)
                 session.begin_writing(self._token, any_version=self._any_version)
         except DRIVER_ERRORS as error:
             self._end()
-            raise store_error(error, transactions.target) from error
-        except BaseException:
+            raise store_error(error, target) from error
+        except BaseException as error:
+            self._note(error)
             self._end()
             raise
         return session
@@ -133,15 +151,33 @@ class Transaction:
         traceback: TracebackType | None,
     ) -> None:
         """Commit, or undo what the block did; give the connection back."""
+        if self._transactions.is_inherited():
+            self._disown()
+            if exc_value is None:
+                self._transactions.check_open()
+            return
+        self._note(exc_value)
         try:
             if exc_value is None and self._begin is WRITE:
                 self._commit()
         except DRIVER_ERRORS as error:
             raise store_error(error, self._transactions.target) from error
+        except BaseException as error:
+            self._note(error)
+            raise
         finally:
             self._end()
         if isinstance(exc_value, DRIVER_ERRORS):
             raise store_error(exc_value, self._transactions.target) from exc_value
+
+    def _note(self, error: BaseException | None) -> None:
+        """Note whether the connection is in a known state after an error.
+
+        An interrupt, or what a signal handler raises, may hit anywhere.
+        """
+        known = (LeaseholdError, GeneratorExit, *DRIVER_ERRORS)
+        if error is not None and not isinstance(error, known):
+            self._is_whole = False
 
     def _commit(self) -> None:
         session = self._session
@@ -149,21 +185,38 @@ class Transaction:
             return
         try:
             session.finish()
-            session.connection.execute(b"COMMIT")
+            committed = session.connection.execute(b"COMMIT")
             self._leave_pipeline()
         except DRIVER_ERRORS as error:
-            if not is_lost(error):
+            if not (is_lost(error) or session.connection.closed):
                 raise
-            if not session.appended:
-                if session.writes_without_events:
-                    raise
-                return
-            # Nobody else may use the connection while the answer is sought.
-            self._end()
-            if not was_stored(
-                self._transactions.target, self._token, session.appended[0]
-            ):
+            if not self._took_effect(session, error):
                 raise
+        else:
+            if committed.statusmessage != "COMMIT":
+                message = "the database undid the call; nothing was written"
+                raise StoreError(message)
+
+    def _took_effect(self, session: PostgresSession, error: Exception) -> bool:
+        """Say what became of a transaction whose connection broke at its end.
+
+        Raises:
+            StoreError: It is not known.
+        """
+        target = self._transactions.target
+        # Nobody else may use the connection while the answer is sought.
+        self._end()
+        if session.first_appended is not None:
+            return was_stored(target, self._token, session.first_appended)
+        if session.writes_without_events or self._any_version:
+            message = (
+                f"the connection to {target.shown} broke while the call was being "
+                "committed, and it is not known whether it took effect: "
+                f"{in_one_line(error)}"
+            )
+            raise StoreError(message, retryable=True) from error
+        # There was nothing to write.
+        return True
 
     def _leave_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -175,31 +228,62 @@ class Transaction:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        connection.under_way = None
         try:
-            self._leave_pipeline()
-            if connection.info.transaction_status != TransactionStatus.IDLE:
-                connection.execute(b"ROLLBACK")
-        except psycopg.Error:
-            connection.close()
+            if not self._is_whole:
+                _abandon(connection)
+            self._roll_back(connection)
         except BaseException:
             connection.close()
             raise
         finally:
             self._transactions.datastore.pool.give_back(connection)
 
+    def _disown(self) -> None:
+        """Close a connection that is the parent's, so that the server does not see."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, connection.fileno())
+            os.close(nothing)
+            connection.close()
+            self._roll_back(connection)
+
+    def _roll_back(self, connection: Connection) -> None:
+        with suppress(*DRIVER_ERRORS):  # The first one has been told.
+            self._leave_pipeline()
+        if connection.closed:
+            return
+        with suppress(*DRIVER_ERRORS):
+            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                connection.execute(b"ROLLBACK")
+
+
+def _abandon(connection: Connection) -> None:
+    """Close a connection that the server may still be busy with."""
+    with suppress(*DRIVER_ERRORS, OSError):
+        if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+    connection.close()
+
 
 def prepare_tables(transactions: Transactions) -> dict[str, int]:
     """Make the tables where there are none; return the versions.
 
     Raises:
-        StoreError: The store is to be read only and holds no ledger.
+        StoreError: The store is to be read only and holds no ledger, or the server is
+            none that can hold one.
     """
     target = transactions.target
     try:
         with transactions.connect() as connection:
-            stored = schema.versions(connection)
-            if not stored and not target.read_only:
-                with connection.transaction():
+            _check_server(connection, target)
+            with connection.transaction():
+                settle_transaction(connection, target)
+                stored = schema.versions(connection)
+                if not stored:
+                    _check_sight(connection, target)
+                if not stored and not target.read_only:
                     stored = schema.create(connection, target.schema)
     except DRIVER_ERRORS as error:
         raise store_error(error, target) from error
@@ -207,3 +291,32 @@ def prepare_tables(transactions: Transactions) -> dict[str, int]:
         message = f"{target.shown} holds no ledger yet; open it once without read_only"
         raise StoreError(message)
     return stored
+
+
+def _check_server(connection: Connection, target: Target) -> None:
+    if connection.info.server_version < _SERVER_VERSION_LEAST:
+        least = _SERVER_VERSION_LEAST // 10_000
+        message = (
+            f"{target.shown} is PostgreSQL {connection.info.server_version // 10_000}; "
+            f"a ledger needs {least} or later"
+        )
+        raise StoreError(message)
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != _ENCODING:
+        message = (
+            f"{target.shown} keeps text as {encoding}, which not all text fits in; a "
+            "ledger needs a database that was created with ENCODING 'UTF8'"
+        )
+        raise StoreError(message)
+
+
+def _check_sight(connection: Connection, target: Target) -> None:
+    """Refuse a user who may not look into the schema, where a ledger may well be."""
+    if target.schema is not None:
+        hidden = connection.execute(_MAY_NOT_LOOK, [target.schema]).rowcount
+        if hidden:
+            message = (
+                f"{target.shown}: the user lacks the right USAGE on the schema; see "
+                "the GRANTs in docs/how-to/postgresql.md"
+            )
+            raise StoreError(message)

@@ -38,13 +38,18 @@ def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
     """Make all tables of an empty store."""
     _run(cursor, "kept")
     _run(cursor, "projected")
-    cursor.execute(_SET, ("schema_version", str(SCHEMA_VERSION)))
+    set_meta(cursor, "schema_version", str(SCHEMA_VERSION))
     set_projection_version(cursor, projection_version)
+
+
+def set_meta(cursor: sqlite3.Cursor, key: str, value: str) -> None:
+    """Keep a fact about the store."""
+    cursor.execute(_SET, (key, value))
 
 
 def set_projection_version(cursor: sqlite3.Cursor, version: int) -> None:
     """Note which version of the projections the rows were made by."""
-    cursor.execute(_SET, ("projection_version", str(version)))
+    set_meta(cursor, "projection_version", str(version))
     note_generation(cursor, version)
 
 

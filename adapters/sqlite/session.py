@@ -1,7 +1,7 @@
 """One transaction on an SQLite connection, as the ledger sees it."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from eventsourcing.persistence import StoredEvent
@@ -14,8 +14,8 @@ from leasehold.adapters.sqlite.recorder import Recorder
 from leasehold.adapters.store import Append, Asked, Clock, Row
 from leasehold.domain import limits
 from leasehold.domain.records import RecordedEvent
-from leasehold.projections.changes import Place
-from leasehold.projections.registry import KEYS, PROJECTION_VERSION, project
+from leasehold.projections.changes import Change, Place
+from leasehold.projections.registry import PROJECTION_VERSION, order_of, project
 
 _PACKAGE: Final = __package__
 _FRAME_COLUMNS: Final = (
@@ -30,6 +30,7 @@ _RESTORE_BEST_EFFORT: Final = (
     f"INSERT INTO stream_frame ({_FRAME_COLUMNS}) "  # noqa: S608
     f"SELECT {_FRAME_COLUMNS} FROM temp.kept_frame"
 )
+_REDACTED_FROM: Final = "SELECT value FROM leasehold_meta WHERE key = 'redacted_from'"
 _RESTORE_EVENT: Final = """
 INSERT INTO stored_events
     (notification_id, originator_id, originator_version, topic, state)
@@ -88,11 +89,28 @@ class SQLiteSession:
         """Run a named statement."""
         self.cursor.execute(self._queries[statement], parameters)
 
-    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+    def rows(
+        self, table: str, *, by_execution: bool = False
+    ) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key."""
-        order = ", ".join(KEYS[table])
+        order = ", ".join(order_of(table, by_execution=by_execution))
+        return self._rows_as_dicts(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
+
+    def redacted_from(self) -> tuple[str, ...]:
+        """Return the digests of the originals of the redacted bundles taken in."""
+        row = self.cursor.execute(_REDACTED_FROM).fetchone()
+        return tuple(row[0].split(",")) if row else ()
+
+    def rows_of(self, table: str, execution_id: str) -> list[dict[str, Any]]:
+        """Return the rows of a projected table that are about an execution."""
+        statement = f"SELECT * FROM {table} WHERE execution_id = ?"  # noqa: S608
+        return list(self._rows_as_dicts(statement, execution_id))
+
+    def _rows_as_dicts(
+        self, statement: str, *values: object
+    ) -> Iterator[dict[str, Any]]:
         cursor = self.cursor.connection.cursor()
-        cursor.execute(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
+        cursor.execute(statement, values)
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
@@ -122,11 +140,20 @@ class SQLiteSession:
         )
         self.cursor.execute(_RESTORE_EVENT, values)
 
+    def note_redacted(self, original_sha256: str) -> None:
+        """Note that a redacted bundle was taken in, by the digest of its original."""
+        noted = dict.fromkeys((*self.redacted_from(), original_sha256))
+        schema.set_meta(self.cursor, "redacted_from", ",".join(noted))
+
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""
         place = Place(recorded.stream_id, recorded.version, recorded.sha256)
         changes = project(recorded.event, place)
         apply(self.cursor, changes, recorded.position, QUESTION_MARK)
+
+    def repair(self, changes: Iterable[Change]) -> None:
+        """Change rows of projected tables that differ from their replay."""
+        apply(self.cursor, changes, None, QUESTION_MARK)
 
     def append(self, appends: Sequence[Append]) -> None:
         """Append events and apply what they project."""

@@ -34,7 +34,7 @@ class SQLiteStore:
     """
 
     def __init__(self, target: Target, clock: Clock | None = None) -> None:
-        """Prepare to connect; `create_or_check` makes sure of the tables."""
+        """Prepare to connect; `prepare` makes sure of the tables."""
         self.target = target
         self._transactions = Transactions(target, clock or host_clock)
 

@@ -25,19 +25,19 @@ def _run(capsys, url, *arguments, json_lines=False):
 
 
 @pytest.fixture
-def run(capsys, file_url):
+def run(capsys, shared_url):
     """Run a command on the store; give what it printed, parsed where it is JSON."""
 
     def call(*arguments, json_lines=False):
-        return _run(capsys, file_url, *arguments, json_lines=json_lines)
+        return _run(capsys, shared_url, *arguments, json_lines=json_lines)
 
     return call
 
 
 @pytest.fixture
-def story(file_url):
-    """Leave a file with one execution done, one waiting, one failed; give their ids."""
-    with leasehold.open(file_url) as ledger:
+def story(shared_url):
+    """Leave one execution done, one waiting and one failed; give their ids."""
+    with leasehold.open(shared_url) as ledger:
         done = ledger.create_execution(
             payload=b"input", tags={"team": "blue"}, priority=5
         )
@@ -86,20 +86,20 @@ def test_list_filters_by_lane_state_and_namespace(run, story):
     assert ids("--namespace", "nobody") == []
 
 
-def test_list_pages_after_an_execution(capsys, file_url, story):
+def test_list_pages_after_an_execution(capsys, shared_url, story):
     every = sorted(map(str, story.values()))
-    application.run(["list", "--store", file_url, "--limit", "2"])
+    application.run(["list", "--store", shared_url, "--limit", "2"])
     printed = capsys.readouterr()
     assert [line.split()[0] for line in printed.out.splitlines()[1:]] == every[:2]
     assert printed.err == f"2 shown; for more: --after {every[1]}\n"
-    rest = _run(capsys, file_url, "list", "--json", "--after", every[1])
+    rest = _run(capsys, shared_url, "list", "--json", "--after", every[1])
     assert [row["execution_id"] for row in rest] == every[2:]
 
 
-def test_an_empty_ledger_lists_nothing(capsys, file_url):
-    leasehold.open(file_url).close()
-    assert len(_run(capsys, file_url, "list").splitlines()) == 1
-    assert _run(capsys, file_url, "list", "--json") == []
+def test_an_empty_ledger_lists_nothing(capsys, shared_url):
+    leasehold.open(shared_url).close()
+    assert len(_run(capsys, shared_url, "list").splitlines()) == 1
+    assert _run(capsys, shared_url, "list", "--json") == []
 
 
 def test_show_tells_an_execution_whole(run, story):
@@ -175,15 +175,15 @@ def test_frames_as_json_gives_the_bytes_and_the_stream_id(run, story):
     assert all("-" in row["stream_id"] for row in rows)
 
 
-def test_frames_of_an_execution_without_an_attempt_says_so(capsys, file_url, story):
-    status = application.run(["frames", str(story["waiting"]), "--store", file_url])
+def test_frames_of_an_execution_without_an_attempt_says_so(capsys, shared_url, story):
+    status = application.run(["frames", str(story["waiting"]), "--store", shared_url])
     printed = capsys.readouterr()
     assert (status, printed.out) == (0, "")
     assert printed.err == "no attempt has started\n"
 
 
-def test_frames_of_another_attempt_names_those_there_are(capsys, file_url, story):
-    arguments = ["frames", str(story["done"]), "--attempt", "7", "--store", file_url]
+def test_frames_of_another_attempt_names_those_there_are(capsys, shared_url, story):
+    arguments = ["frames", str(story["done"]), "--attempt", "7", "--store", shared_url]
     assert application.run(arguments) == 2
     assert "has no attempt 7; it has 0" in capsys.readouterr().err
 
@@ -193,8 +193,8 @@ def test_follow_ends_with_an_execution_that_has_ended(run, story):
     assert len(rows) == 4
 
 
-def test_follow_goes_on_over_a_retry_until_the_execution_ends(file_url):
-    with leasehold.open(file_url) as ledger:
+def test_follow_goes_on_over_a_retry_until_the_execution_ends(shared_url):
+    with leasehold.open(shared_url) as ledger:
         execution_id = ledger.create_execution(
             retry_policy=leasehold.RetryPolicy(1, leasehold.Fixed(0))
         )
@@ -202,7 +202,7 @@ def test_follow_goes_on_over_a_retry_until_the_execution_ends(file_url):
             [
                 *(sys.executable, "-P", "-c", ENTRY),
                 *("frames", str(execution_id), "--follow", "--json"),
-                *("--store", file_url),
+                *("--store", shared_url),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -241,18 +241,18 @@ def test_doctor_tells_versions_store_and_counts(run, story):
     assert report["executions"]["running"] == 0
     assert report["lanes"] == ["default", "other"]
     assert report["expired_leases"] == 0
-    assert report["store"]["backend"] == "sqlite"
+    assert report["store"]["backend"] in {"sqlite", "postgres"}
     assert report["store"]["schema_version"] >= 1
-    assert report["store"]["file_bytes"] > 0
-    assert report["store"]["durability"]
+    assert report["store"]["durability"] == "full"
+    assert report["store"]["last_position"] == report["store"]["events"] > 0
     text = run("doctor")
     for heading in ("versions", "store", "executions"):
         assert f"{heading}\n" in text
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_control_characters_and_markup_reach_nobody(capsys, file_url, as_json):
-    with leasehold.open(file_url) as ledger:
+def test_control_characters_and_markup_reach_nobody(capsys, shared_url, as_json):
+    with leasehold.open(shared_url) as ledger:
         execution_id = ledger.create_execution(
             payload=HOSTILE.encode(), tags={"k": HOSTILE}, actor=HOSTILE
         )
@@ -262,7 +262,7 @@ def test_control_characters_and_markup_reach_nobody(capsys, file_url, as_json):
         document = json.dumps({"text": HOSTILE}, ensure_ascii=False).encode()
         ledger.append_frame(handle, leasehold.Frame(document, mode=leasehold.Summary()))
         ledger.fail(handle, HOSTILE, leasehold.FailureClass.PERMANENT)
-    options = ["--store", file_url, *(["--json"] if as_json else [])]
+    options = ["--store", shared_url, *(["--json"] if as_json else [])]
     for command in ("list", "show", "history", "frames"):
         name = [] if command == "list" else [str(execution_id)]
         assert application.run([command, *name, *options]) == 0
@@ -272,20 +272,20 @@ def test_control_characters_and_markup_reach_nobody(capsys, file_url, as_json):
             assert "[red]worker[/red]" in printed
 
 
-def test_a_terminal_gets_no_markup_from_stored_text(capsys, file_url, monkeypatch):
+def test_a_terminal_gets_no_markup_from_stored_text(capsys, shared_url, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    with leasehold.open(file_url) as ledger:
+    with leasehold.open(shared_url) as ledger:
         ledger.create_execution(lane_id="[bold]lane[/bold]", namespace=":smile:")
         execution_id = ledger.create_execution()
         handle = ledger.claim(worker_id="[red]worker[/red]")
         ledger.fail(handle, HOSTILE, leasehold.FailureClass.PERMANENT)
-    assert application.run(["list", "--store", file_url]) == 0
+    assert application.run(["list", "--store", shared_url]) == 0
     listed = capsys.readouterr().out
     assert "\x1b[" in listed, "a terminal gets colours"
     assert "[bold]lane[/bold]" in listed
     assert ":smile:" in listed
-    assert application.run(["show", str(execution_id), "--store", file_url]) == 0
+    assert application.run(["show", str(execution_id), "--store", shared_url]) == 0
     shown = capsys.readouterr().out
     assert "[red]worker[/red]" in shown
     assert "\x1b]0;" not in shown
@@ -298,13 +298,13 @@ def stripped(text):
 
 
 def test_a_narrow_terminal_leaves_columns_out_and_a_pipe_does_not(
-    capsys, file_url, story, monkeypatch
+    capsys, shared_url, story, monkeypatch
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")
     heads = {}
     for width in ("60", "80", "200"):
         monkeypatch.setenv("COLUMNS", width)
-        assert application.run(["list", "--store", file_url]) == 0
+        assert application.run(["list", "--store", shared_url]) == 0
         lines = stripped(capsys.readouterr().out).splitlines()
         assert max(map(len, lines)) <= int(width)
         heads[width] = lines[0].split()
@@ -314,11 +314,11 @@ def test_a_narrow_terminal_leaves_columns_out_and_a_pipe_does_not(
 
 
 def test_on_a_terminal_the_details_of_an_event_stand_under_it(
-    capsys, file_url, story, monkeypatch
+    capsys, shared_url, story, monkeypatch
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    arguments = ["history", str(story["waiting"]), "--store", file_url]
+    arguments = ["history", str(story["waiting"]), "--store", shared_url]
     assert application.run(arguments) == 0
     head, event, *details = stripped(capsys.readouterr().out).splitlines()
     assert head.split() == ["position", "at", "stream", "version", "topic"]
@@ -341,30 +341,30 @@ def test_times_and_sizes_are_written_for_people():
     assert sizes == ["0 B", "1023 B", "1.5 KiB", "5.0 GiB", "1.0 TiB"]
 
 
-def test_a_long_value_is_cut_in_a_table_and_whole_in_json(run, capsys, file_url):
-    with leasehold.open(file_url) as ledger:
+def test_a_long_value_is_cut_in_a_table_and_whole_in_json(run, capsys, shared_url):
+    with leasehold.open(shared_url) as ledger:
         execution_id = ledger.create_execution(payload=b"x" * 100_000)
     assert max(map(len, run("show", str(execution_id)).splitlines())) < 120
     shown = run("show", str(execution_id), "--json")
     assert len(shown["execution"]["payload"]["data"]) == 100_000
 
 
-def test_reading_leaves_no_trace(run, story, file_path):
-    with leasehold.open(f"sqlite:///{file_path}", read_only=True) as ledger:
+def test_reading_leaves_no_trace(run, story, shared_url):
+    with leasehold.open(shared_url, read_only=True) as ledger:
         before = ledger.read.events(limit=1_000_000)
     name = str(story["done"])
     for arguments in (["list"], ["show", name], ["history", name], ["doctor"]):
         run(*arguments)
-    with leasehold.open(f"sqlite:///{file_path}", read_only=True) as ledger:
+    with leasehold.open(shared_url, read_only=True) as ledger:
         assert ledger.read.events(limit=1_000_000) == before
 
 
-def test_a_reader_that_goes_away_is_no_error(file_url):
-    with leasehold.open(file_url) as ledger:
+def test_a_reader_that_goes_away_is_no_error(shared_url):
+    with leasehold.open(shared_url) as ledger:
         ledger.create_executions([{}] * 3000)
     listing = subprocess.Popen(
         [sys.executable, "-P", "-c", ENTRY, "list", "--limit", "3000"],
-        env={"LEASEHOLD_STORE": file_url, "PATH": ""},
+        env={"LEASEHOLD_STORE": shared_url, "PATH": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -376,11 +376,27 @@ def test_a_reader_that_goes_away_is_no_error(file_url):
     assert (listing.returncode, complaint) == (0, "")
 
 
-def test_a_command_starts_fast_enough_to_be_typed(file_url):
-    leasehold.open(file_url).close()
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list", "--help"], ["--version"]], ids=" ".join
+)
+def test_a_reader_of_the_help_that_goes_away_is_no_error(arguments):
+    helping = subprocess.Popen(
+        [sys.executable, "-P", "-c", ENTRY, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with helping:
+        helping.stdout.close()
+        complaint = helping.stderr.read()
+    assert (helping.returncode, complaint) == (0, "")
+
+
+def test_a_command_starts_fast_enough_to_be_typed(shared_url):
+    leasehold.open(shared_url).close()
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-P", "-c", ENTRY, "list", "--store", file_url],
+        [sys.executable, "-P", "-c", ENTRY, "list", "--store", shared_url],
         check=True,
         capture_output=True,
     )

@@ -16,11 +16,11 @@ ID_COMMANDS = ("show", "history", "frames", "cancel", "revoke", "reopen")
 
 
 @pytest.fixture
-def run(capsys, file_url):
+def run(capsys, shared_url):
     """Run a command on the store as --json and give its document."""
 
     def call(*arguments):
-        status = application.run([*arguments, "--store", file_url, "--json"])
+        status = application.run([*arguments, "--store", shared_url, "--json"])
         printed = capsys.readouterr()
         assert (status, printed.err) == (0, "")
         return json.loads(printed.out)
@@ -44,31 +44,31 @@ def wrong(capsys):
 
 
 @pytest.fixture
-def held(file_url):
-    """Leave a file with one execution under a live lease; give its handle."""
-    with leasehold.open(file_url) as ledger:
+def held(shared_url):
+    """Leave a ledger with one execution under a live lease; give its handle."""
+    with leasehold.open(shared_url) as ledger:
         ledger.create_execution()
         return ledger.claim(worker_id="worker-1", lease_ttl_ms=3_600_000)
 
 
-def last_event(file_url, execution_id):
-    with leasehold.open(file_url, read_only=True) as ledger:
+def last_event(shared_url, execution_id):
+    with leasehold.open(shared_url, read_only=True) as ledger:
         return list(ledger.read.history(execution_id))[-1].event
 
 
-def test_cancel_ends_an_execution_and_names_the_actor(run, held, file_url):
+def test_cancel_ends_an_execution_and_names_the_actor(run, held, shared_url):
     row = run("cancel", str(held.execution_id), *BY)
     assert row["public_state"] == "cancelled"
-    event = last_event(file_url, held.execution_id)
+    event = last_event(shared_url, held.execution_id)
     assert (event.actor, event.reason) == ("ada", "a test")
     assert run("cancel", str(held.execution_id), *BY)["public_state"] == "cancelled"
 
 
-def test_revoke_takes_the_lease_away(run, held, file_url):
+def test_revoke_takes_the_lease_away(run, held, shared_url):
     row = run("revoke", str(held.execution_id), *BY)
     assert row["ownership_state"] == "lease_revoked"
     with (
-        leasehold.open(file_url) as ledger,
+        leasehold.open(shared_url) as ledger,
         pytest.raises(leasehold.LeaseRevokedError),
     ):
         ledger.complete(held)
@@ -80,16 +80,16 @@ def test_reopen_opens_an_ended_execution_again(run, held):
     assert (row["public_state"], row["attempt_index"]) == ("pending", 1)
 
 
-def test_a_command_says_in_a_line_how_things_stand(capsys, held, file_url):
+def test_a_command_says_in_a_line_how_things_stand(capsys, held, shared_url):
     name = str(held.execution_id)
-    assert application.run(["cancel", name, *BY, "--store", file_url]) == 0
+    assert application.run(["cancel", name, *BY, "--store", shared_url]) == 0
     expected = f"execution {name} is cancelled, unowned\n"
     assert capsys.readouterr().out == expected
 
 
-def test_sweep_records_what_has_come_due(run, capsys, file_url):
+def test_sweep_records_what_has_come_due(run, capsys, shared_url):
     an_hour_ago = time.time_ns() // 1_000_000 - 3_600_000
-    with leasehold.open(file_url, clock=lambda: an_hour_ago) as ledger:
+    with leasehold.open(shared_url, clock=lambda: an_hour_ago) as ledger:
         ledger.create_execution()
         ledger.claim(worker_id="worker-1", lease_ttl_ms=1000)
         ledger.create_execution(delay_until_ms=an_hour_ago + 1000)
@@ -97,7 +97,7 @@ def test_sweep_records_what_has_come_due(run, capsys, file_url):
     swept = {"leases_expired": 1, "delays_due": 1, "deadlines_passed": 1}
     assert run("sweep") == swept
     assert run("sweep") == dict.fromkeys(swept, 0)
-    assert application.run(["sweep", "--store", file_url]) == 0
+    assert application.run(["sweep", "--store", shared_url]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "leases expired: 0",
         "delays due: 0",
@@ -107,22 +107,22 @@ def test_sweep_records_what_has_come_due(run, capsys, file_url):
 
 @pytest.mark.parametrize("command", ["cancel", "revoke", "reopen"])
 @pytest.mark.parametrize("given", [BY[:2], BY[2:], ()])
-def test_an_operator_gives_a_name_and_a_reason(capsys, file_url, command, given):
-    arguments = [command, str(uuid.uuid4()), *given, "--store", file_url]
+def test_an_operator_gives_a_name_and_a_reason(capsys, shared_url, command, given):
+    arguments = [command, str(uuid.uuid4()), *given, "--store", shared_url]
     assert application.run(arguments) == 2
     assert "Missing option" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["cancel", "revoke"])
-def test_a_state_that_does_not_allow_it_is_told(wrong, held, file_url, command):
-    with leasehold.open(file_url) as ledger:
+def test_a_state_that_does_not_allow_it_is_told(wrong, held, shared_url, command):
+    with leasehold.open(shared_url) as ledger:
         ledger.complete(held)
-    line = wrong(command, str(held.execution_id), *BY, "--store", file_url)
+    line = wrong(command, str(held.execution_id), *BY, "--store", shared_url)
     assert "completed" in line
 
 
-def test_a_live_execution_is_not_reopened(wrong, held, file_url):
-    line = wrong("reopen", str(held.execution_id), *BY, "--store", file_url)
+def test_a_live_execution_is_not_reopened(wrong, held, shared_url):
+    line = wrong("reopen", str(held.execution_id), *BY, "--store", shared_url)
     assert "running" in line
 
 
@@ -131,15 +131,15 @@ def arguments_for(command, name):
 
 
 @pytest.mark.parametrize("command", ID_COMMANDS)
-def test_what_is_no_id_is_refused(wrong, held, file_url, command):
-    line = wrong(*arguments_for(command, "nonsense"), "--store", file_url)
+def test_what_is_no_id_is_refused(wrong, held, shared_url, command):
+    line = wrong(*arguments_for(command, "nonsense"), "--store", shared_url)
     assert line == "'nonsense' is not an execution id: `leasehold list` shows them"
 
 
 @pytest.mark.parametrize("command", ID_COMMANDS)
-def test_an_execution_that_is_not_there_is_named(wrong, held, file_url, command):
+def test_an_execution_that_is_not_there_is_named(wrong, held, shared_url, command):
     missing = str(uuid.uuid4())
-    line = wrong(*arguments_for(command, missing), "--store", file_url)
+    line = wrong(*arguments_for(command, missing), "--store", shared_url)
     assert missing in line
 
 
@@ -170,13 +170,13 @@ def test_a_file_that_is_no_ledger_is_told(wrong, tmp_path):
     assert str(path) in wrong("list", "--store", f"sqlite:///{path}")
 
 
-def test_what_was_typed_reaches_the_terminal_escaped(wrong, file_url, held):
-    line = wrong("show", "\x1b[31m", "--store", file_url)
+def test_what_was_typed_reaches_the_terminal_escaped(wrong, shared_url, held):
+    line = wrong("show", "\x1b[31m", "--store", shared_url)
     assert line.isprintable()
 
 
-def test_the_store_may_come_from_the_environment(capsys, monkeypatch, file_url, held):
-    monkeypatch.setenv("LEASEHOLD_STORE", file_url)
+def test_the_store_may_come_from_the_environment(capsys, monkeypatch, shared_url, held):
+    monkeypatch.setenv("LEASEHOLD_STORE", shared_url)
     assert application.run(["list", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
 
@@ -212,9 +212,9 @@ def test_a_wrong_call_ends_with_two(capsys, arguments):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_interrupt_ends_with_the_status_of_one(monkeypatch, file_url, held):
+def test_an_interrupt_ends_with_the_status_of_one(monkeypatch, shared_url, held):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(leasehold.Reader, "executions", interrupted)
-    assert application.run(["list", "--store", file_url]) == 130
+    assert application.run(["list", "--store", shared_url]) == 130

@@ -10,6 +10,12 @@ from leasehold.adapters.sqlite import schema
 
 
 @pytest.fixture
+def store_url(sqlite_url):
+    """Name the SQLite stores: the damage is done in their own terms."""
+    return sqlite_url
+
+
+@pytest.fixture
 def damage(ledger):
     """Run one plain statement in the store, past the ledger."""
 

@@ -8,12 +8,20 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from outsiders import without_schema
 
 import leasehold
-from leasehold.adapters.command_line import demo_report
+from leasehold.adapters.command_line import (
+    demo_jobs,
+    demo_places,
+    demo_processes,
+    demo_report,
+)
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "leasehold"
 SECONDS_MAX = 15
@@ -133,6 +141,7 @@ def test_as_json_it_is_one_document_and_leaves_the_first_file_alone(piped):
     assert report["store"] == "sqlite:///leasehold-demo-2.db"
     assert len(report["executions"]) == 12
     assert len(report["next"]) == 3
+    assert report["remove"] is None
     assert (folder / "leasehold-demo.db").stat().st_mtime_ns == before
 
 
@@ -189,7 +198,7 @@ def test_on_a_terminal_it_is_live_and_ends_as_well(tmp_path):
 
 def test_it_does_not_call_good_what_is_not(tmp_path, monkeypatch):
     report = demo_report.Report(
-        store="",
+        place=demo_places.Place(""),
         seconds=0,
         executions=[],
         workers={},
@@ -220,3 +229,95 @@ def test_a_broken_worker_makes_it_fail_and_says_why(tmp_path):
     assert done.returncode == 1
     assert "FAILED  every execution ended as meant" in done.stdout
     assert "no_such_module" in done.stdout
+
+
+@pytest.fixture
+def server(postgres, new_store):
+    """Name the database of the tests, without a schema."""
+    return without_schema(new_store("postgres"))[0]
+
+
+def schemas_in(server):
+    with closing(psycopg.connect(server)) as connection:
+        rows = connection.execute("SELECT nspname FROM pg_namespace").fetchall()
+    return {name for (name,) in rows}
+
+
+def test_in_postgresql_it_works_in_a_schema_of_its_own(server, tmp_path) -> None:
+    before = schemas_in(server)
+    text = demo(tmp_path, "--store", server)
+    (schema,) = schemas_in(server) - before
+    assert schema.startswith("leasehold_demo")
+    assert f"a new ledger in {server}" in text
+    assert f"the ledger stays in {server}" in text
+    assert "FAILED" not in text
+    assert list(tmp_path.iterdir()) == []
+
+    again = json.loads(demo(tmp_path, "--store", server, "--json"))
+    assert again["ok"] is True
+    (other,) = schemas_in(server) - before - {schema}
+    assert again["store"].endswith(f"schema={other}")
+    assert "password" not in again["store"]
+
+    assert text.endswith(f"To remove it: DROP SCHEMA {schema} CASCADE;\n")
+    with closing(psycopg.connect(server, autocommit=True)) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+        connection.execute(again["remove"])
+    assert schemas_in(server) == before
+
+
+def test_in_postgresql_it_works_in_the_schema_that_is_named(
+    new_store, tmp_path
+) -> None:
+    url = new_store("postgres")
+    secret = url.replace("postgres@", "postgres:hunter2@", 1)
+    text = demo(tmp_path, "--store", secret)
+    assert "hunter2" not in text
+    assert f"the ledger stays in {url}. Try next:" in text
+    assert text.endswith("The password is left out: give it as PGPASSWORD.\n")
+    for line in text.partition("Try next:\n")[2].splitlines()[:3]:
+        command = shlex.split(line)
+        assert command[-1] == url
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+    done = subprocess.run(
+        [PROGRAM, "demo", "--store", secret],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"leasehold: {url} is there already: the demo wants a ledger of its own\n"
+    )
+
+
+def test_it_leaves_nothing_in_a_database_that_it_cannot_write_to(tmp_path) -> None:
+    url = "postgresql://ada:hunter2@127.0.0.1:1/work"
+    done = subprocess.run(
+        [PROGRAM, "demo", "--store", url],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "hunter2" not in done.stderr
+
+
+def test_no_process_is_told_a_password_that_others_can_read(monkeypatch) -> None:
+    told = []
+
+    def noted(arguments, *, env, **_options):
+        told.append((arguments, env))
+        raise InterruptedError
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    url = "postgresql://ada:hunter2@host/work"
+    with pytest.raises(InterruptedError):
+        demo_processes.Workers(url).__enter__()
+    ((arguments, environment),) = told
+    assert not [word for word in arguments if "hunter2" in word]
+    assert environment[demo_jobs.STORE_VARIABLE] == url

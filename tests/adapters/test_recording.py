@@ -25,6 +25,12 @@ POLICIES = [
 ]
 
 
+@pytest.fixture
+def store_url(sqlite_url):
+    """Name the SQLite stores: loading takes no lock there, so that a reader may."""
+    return sqlite_url
+
+
 class Session:
     """A ledger in memory, and the things that a history may do to it."""
 

@@ -12,7 +12,7 @@ import pytest
 import leasehold
 from leasehold.adapters.sqlite import connecting, transacting
 from leasehold.adapters.sqlite.connecting import Target, store_error
-from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
+from leasehold.adapters.sqlite.store import SQLiteStore
 
 SYNCHRONOUS = {"normal": 1, "full": 2}
 PROCESSES = 10
@@ -30,7 +30,7 @@ def session(request, file_path):
     def begin(durability):
         store = SQLiteStore(Target(file_path, durability, read_only=False))
         stores.append(store)
-        create_or_check(store)
+        store.prepare()
         return getattr(store, request.param)()
 
     yield begin
@@ -169,6 +169,19 @@ def test_another_process_that_holds_the_lock_makes_the_store_busy(
         assert ledger.read.execution(ledger.create_execution()) is not None
 
 
+def test_a_store_that_stays_busy_is_named(impatient, file_url, file_path) -> None:
+    with leasehold.open(file_url) as ledger:
+        execution_id = ledger.create_execution()
+        with closing(sqlite3.connect(file_path, isolation_level=None)) as outsider:
+            outsider.execute("BEGIN IMMEDIATE")
+            with pytest.raises(leasehold.StoreError, match=r"ledger\.db") as refused:
+                ledger.claim(worker_id="w")
+            assert refused.value.code == "store_busy"
+            assert ledger.read.execution(execution_id).public_state == "pending"
+            outsider.execute("ROLLBACK")
+        assert ledger.claim(worker_id="w") is not None
+
+
 def test_a_writer_in_the_same_process_makes_the_store_busy(impatient, file_url) -> None:
     with leasehold.open(file_url) as ledger:
         with ledger._store.write():
@@ -215,9 +228,9 @@ def probes(store):
 
 @pytest.mark.parametrize("mishap", [MishapError, KeyboardInterrupt, GeneratorExit])
 def test_an_error_in_a_block_undoes_it_and_the_next_block_works(
-    mishap, store_url
+    mishap, sqlite_url
 ) -> None:
-    with leasehold.open(store_url) as ledger:
+    with leasehold.open(sqlite_url) as ledger:
         store = ledger._store
         with pytest.raises(mishap):
             set_a_probe(store, throw(mishap))
@@ -226,8 +239,8 @@ def test_an_error_in_a_block_undoes_it_and_the_next_block_works(
         assert probes(store) == ["1"]
 
 
-def test_an_error_of_the_driver_in_a_block_becomes_a_store_error(store_url) -> None:
-    with leasehold.open(store_url) as ledger:
+def test_an_error_of_the_driver_in_a_block_becomes_a_store_error(sqlite_url) -> None:
+    with leasehold.open(sqlite_url) as ledger:
         store = ledger._store
         with pytest.raises(leasehold.StoreError, match="nowhere") as raised:
             set_a_probe(store, lambda s: s.cursor.execute("SELECT * FROM nowhere"))

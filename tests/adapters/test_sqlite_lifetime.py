@@ -130,12 +130,12 @@ def test_a_child_forked_during_a_call_may_not_open_that_file(file_url) -> None:
 
 
 def test_a_session_that_cannot_be_made_leaves_nothing_behind(
-    store_url, monkeypatch
+    sqlite_url, monkeypatch
 ) -> None:
     def too_many_files(*_: object) -> None:
         raise OSError(errno.EMFILE, "too many open files")
 
-    with leasehold.open(store_url) as ledger:
+    with leasehold.open(sqlite_url) as ledger:
         with monkeypatch.context() as patch:
             patch.setattr(transacting, "SQLiteSession", too_many_files)
             with pytest.raises(OSError, match="too many"):
@@ -171,8 +171,8 @@ def test_waiting_for_the_turn_counts_towards_the_busy_timeout(
         ledger.create_execution()
 
 
-def test_a_close_in_the_midst_of_a_call_takes_effect_at_its_end(store_url) -> None:
-    ledger = leasehold.open(store_url)
+def test_a_close_in_the_midst_of_a_call_takes_effect_at_its_end(sqlite_url) -> None:
+    ledger = leasehold.open(sqlite_url)
     readings = iter([1_700_000_000_000])
 
     def closing_clock() -> int:

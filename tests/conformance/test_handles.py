@@ -35,14 +35,14 @@ def test_the_token_is_safe_in_a_url(handle) -> None:
 
 
 @pytest.mark.parametrize("kind", ["FRESH", "RESUMED", "RECLAIMED"])
-@pytest.mark.parametrize("backend", ["SQLITE", "POSTGRES", "VALKEY"])
-def test_every_backend_and_kind_crosses(backend, kind, handle) -> None:
+@pytest.mark.parametrize("tag", ["SQLITE", "POSTGRES", "VALKEY"])
+def test_every_backend_and_kind_crosses(tag, kind, handle) -> None:
     changed = handle.replace(
-        backend=leasehold.BackendTag[backend], kind=leasehold.HandleKind[kind]
+        backend=leasehold.BackendTag[tag], kind=leasehold.HandleKind[kind]
     )
     again = leasehold.Handle.parse(str(changed))
     assert again == changed
-    assert again.backend is leasehold.BackendTag[backend]
+    assert again.backend is leasehold.BackendTag[tag]
     assert again.kind is leasehold.HandleKind[kind]
 
 
@@ -114,26 +114,28 @@ def test_a_handle_cannot_be_changed_in_place(handle) -> None:
             setattr(handle, field, getattr(handle, field))
 
 
-def test_a_handle_is_used_through_its_token_by_another_ledger(file_url, clock) -> None:
-    with leasehold.open(file_url, clock=clock) as one:
+def test_a_handle_is_used_through_its_token_by_another_ledger(
+    shared_url, clock
+) -> None:
+    with leasehold.open(shared_url, clock=clock) as one:
         execution_id = one.create_execution()
         token = str(one.claim(worker_id="w"))
-    with leasehold.open(file_url, clock=clock) as two:
+    with leasehold.open(shared_url, clock=clock) as two:
         two.complete(leasehold.Handle.parse(token), b"done")
         assert two.read.execution(execution_id).result == b"done"
 
 
-def test_a_handle_is_used_through_its_token_by_another_process(file_url) -> None:
+def test_a_handle_is_used_through_its_token_by_another_process(shared_url) -> None:
     script = (
         "import leasehold, sys\n"
         "with leasehold.open(sys.argv[1]) as ledger:\n"
         "    handle = leasehold.Handle.parse(sys.argv[2])\n"
         "    ledger.complete(handle, b'from another process')\n"
     )
-    with leasehold.open(file_url) as ledger:
+    with leasehold.open(shared_url) as ledger:
         execution_id = ledger.create_execution()
         token = str(ledger.claim(worker_id="w", lease_ttl_ms=600_000))
-        subprocess.run([sys.executable, "-c", script, file_url, token], check=True)
+        subprocess.run([sys.executable, "-c", script, shared_url, token], check=True)
         row = ledger.read.execution(execution_id)
     assert row.result == b"from another process"
 

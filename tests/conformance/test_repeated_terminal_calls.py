@@ -162,12 +162,12 @@ def test_with_other_arguments_a_retry_in_other_hands_is_a_conflict(
 
 @every_call
 def test_a_repeat_is_answered_from_another_ledger_on_the_same_store(
-    call_name, file_url, clock
+    call_name, shared_url, clock
 ) -> None:
-    with leasehold.open(file_url, clock=clock) as first_ledger:
+    with leasehold.open(shared_url, clock=clock) as first_ledger:
         first_ledger.create_execution()
         handle = first_ledger.claim(worker_id="w")
         first = CALLS[call_name](first_ledger, handle)
-    with leasehold.open(file_url, clock=clock) as second_ledger:
+    with leasehold.open(shared_url, clock=clock) as second_ledger:
         again = leasehold.Handle.parse(str(handle))
         assert CALLS[call_name](second_ledger, again) == first

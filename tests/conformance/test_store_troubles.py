@@ -1,6 +1,6 @@
-"""What a file store does when it is busy, damaged, or of an earlier version."""
+"""What a store does when it is busy, damaged, or of an earlier version."""
 
-import sqlite3
+import threading
 
 import pytest
 
@@ -13,26 +13,15 @@ TABLES = {
     "lease_event": "event_id",
     "stream_frame": "execution_id, attempt_index, ts_ms, seq",
 }
+OF_AN_EARLIER_VERSION = (
+    "UPDATE leasehold_meta SET value = '0' WHERE key = 'projection_version'"
+)
 
 
 @pytest.fixture
-def outsider(file_path):
-    """Connect to the file as anybody could: `outsider()`."""
-    connections = []
-
-    def connect():
-        connections.append(sqlite3.connect(file_path, isolation_level=None))
-        return connections[-1]
-
-    yield connect
-    for connection in connections:
-        connection.close()
-
-
-@pytest.fixture
-def worked(file_url, clock, start_in):
-    """Leave a file with a row in every table and give a handle that ran out."""
-    with leasehold.open(file_url, clock=clock) as ledger:
+def worked(shared_url, clock, start_in):
+    """Leave a store with a row in every table and give a handle that ran out."""
+    with leasehold.open(shared_url, clock=clock) as ledger:
         start_in(ledger)
         ledger.create_execution(tags={"a": "b"}, payload=b"\x00\xff")
         handle = ledger.claim(worker_id="w", lease_ttl_ms=1_000)
@@ -57,78 +46,56 @@ def start_in():
     return run
 
 
-def rows_of(connection):
+def rows_of(outsider):
     return {
-        table: connection.execute(f"SELECT * FROM {table} ORDER BY {key}").fetchall()
+        table: outsider.execute(f"SELECT * FROM {table} ORDER BY {key}")
         for table, key in TABLES.items()
     }
 
 
-def test_a_store_that_stays_busy_is_told_and_can_be_tried_again(
-    file_url, clock, outsider, monkeypatch
-) -> None:
-    # Nobody wants to wait for the thirty seconds of the real timeout.
-    monkeypatch.setattr("leasehold.adapters.sqlite.connecting.BUSY_TIMEOUT_S", 0.1)
-    with leasehold.open(file_url, clock=clock) as ledger:
-        execution_id = ledger.create_execution()
-        other = outsider()
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(leasehold.StoreError, match=r"ledger\.db") as refused:
-            ledger.claim(worker_id="w")
-        assert refused.value.code == "store_busy"
-        assert refused.value.retryable is True
-        assert ledger.read.execution(execution_id).public_state == "pending"
-        other.execute("ROLLBACK")
-        assert ledger.claim(worker_id="w") is not None
-
-
 def test_a_call_waits_for_a_writer_that_is_done_in_time(
-    file_url, clock, outsider
+    shared_url, clock, outsider
 ) -> None:
-    import threading
+    with leasehold.open(shared_url, clock=clock) as ledger:
+        one = ledger.create_execution()
+        outsider.hold(one)
+        done = []
 
-    with leasehold.open(file_url, clock=clock) as ledger:
-        other = outsider()
-        other.execute("BEGIN IMMEDIATE")
-        made = []
-        thread = threading.Thread(target=lambda: made.append(ledger.create_execution()))
+        def write():
+            done.append(ledger.change_priority(one, 5, actor="ann"))
+
+        thread = threading.Thread(target=write)
         thread.start()
         thread.join(0.05)
-        assert made == []
-        other.execute("ROLLBACK")
+        assert done == []
+        outsider.release()
         thread.join(20)
-        assert len(made) == 1
+        assert len(done) == 1
+        assert ledger.read.execution(one).priority == 5
 
 
 def test_projections_of_an_earlier_version_are_rebuilt_on_open(
-    worked, file_url, clock, outsider
+    worked, shared_url, clock, outsider
 ) -> None:
-    connection = outsider()
-    before = rows_of(connection)
+    before = rows_of(outsider)
     assert all(before.values())
-    connection.execute("UPDATE exec_core SET priority = priority + 1")
-    connection.execute("DELETE FROM lease_event")
-    connection.execute(
-        "UPDATE leasehold_meta SET value = '0' WHERE key = 'projection_version'"
-    )
-    connection.close()
+    outsider.execute("UPDATE exec_core SET priority = priority + 1")
+    outsider.execute("DELETE FROM lease_event")
+    outsider.execute(OF_AN_EARLIER_VERSION)
 
-    with leasehold.open(file_url, clock=clock) as ledger:
-        assert rows_of(outsider()) == before
+    with leasehold.open(shared_url, clock=clock) as ledger:
+        assert rows_of(outsider) == before
         assert ledger.claim(worker_id="w2").execution_id == worked.execution_id
 
 
-def test_read_only_does_not_rebuild(worked, file_url, file_path, outsider) -> None:
-    connection = outsider()
-    connection.execute(
-        "UPDATE leasehold_meta SET value = '0' WHERE key = 'projection_version'"
-    )
-    connection.close()
-    before = file_path.read_bytes()
+def test_read_only_does_not_rebuild(worked, shared_url, outsider) -> None:
+    outsider.execute("DELETE FROM lease_event")
+    outsider.execute(OF_AN_EARLIER_VERSION)
+    before = rows_of(outsider)
     with pytest.raises(leasehold.StoreError, match="read_only") as refused:
-        leasehold.open(file_url, read_only=True)
+        leasehold.open(shared_url, read_only=True)
     assert refused.value.code == "schema_version"
-    assert file_path.read_bytes() == before
+    assert rows_of(outsider) == before
 
 
 DAMAGES = {
@@ -141,22 +108,16 @@ DAMAGES = {
 
 @pytest.mark.parametrize("case", DAMAGES)
 def test_a_damaged_event_is_told_by_its_place(
-    case, worked, file_url, clock, outsider
+    case, worked, shared_url, clock, outsider
 ) -> None:
-    connection = outsider()
-    triggers = connection.execute(
-        "SELECT name FROM sqlite_master"
-        " WHERE type = 'trigger' AND tbl_name = 'stored_events'"
-    ).fetchall()
-    for (name,) in triggers:
-        connection.execute(f"DROP TRIGGER {name}")
-    connection.execute(
+    outsider.lift_the_guard()
+    outsider.execute(
         "UPDATE stored_events SET state = ? WHERE originator_id = ?"
         " AND originator_version = 1",
-        (DAMAGES[case], str(worked.execution_id)),
+        DAMAGES[case],
+        str(worked.execution_id),
     )
-    connection.close()
-    with leasehold.open(file_url, clock=clock) as ledger:
+    with leasehold.open(shared_url, clock=clock) as ledger:
         for read in (
             lambda: ledger.read.history(worked.execution_id),
             ledger.read.events,
@@ -168,16 +129,19 @@ def test_a_damaged_event_is_told_by_its_place(
             assert refused.value.code == "corrupt_event"
 
 
-def test_an_event_of_a_later_version_is_told(worked, file_url, clock, outsider) -> None:
-    connection = outsider()
-    connection.execute(
+def test_an_event_of_a_later_version_is_told(
+    worked, shared_url, clock, outsider
+) -> None:
+    outsider.execute(
         "INSERT INTO stored_events"
         " (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)",
-        (str(worked.execution_id), 999, "execution.teleported", b"{}"),
+        str(worked.execution_id),
+        999,
+        "execution.teleported",
+        b"{}",
     )
-    connection.close()
     with (
-        leasehold.open(file_url, clock=clock) as ledger,
+        leasehold.open(shared_url, clock=clock) as ledger,
         pytest.raises(leasehold.StoreError, match="teleported") as refused,
     ):
         ledger.read.history(worked.execution_id)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sqlite3
 
 import pytest
 
@@ -54,7 +53,7 @@ def test_every_event_carries_the_hash_of_the_chain_so_far(busy, sql) -> None:
 def test_positions_grow_and_versions_have_no_gap(busy, sql) -> None:
     events = sql("SELECT * FROM stored_events ORDER BY notification_id")
     positions = [event["notification_id"] for event in events]
-    assert positions == list(range(1, len(events) + 1))
+    assert len(set(positions)) == len(events) > 40
     last = {}
     for event in events:
         stream, version = event["originator_id"], event["originator_version"]
@@ -62,58 +61,54 @@ def test_positions_grow_and_versions_have_no_gap(busy, sql) -> None:
         last[stream] = version
 
 
+FIRST = "(SELECT min(notification_id) FROM stored_events)"
+LAST = "(SELECT max(notification_id) FROM stored_events)"
 CHANGES = {
-    "update": "UPDATE stored_events SET topic = 'x' WHERE notification_id = 2",
-    "update of the state": "UPDATE stored_events SET state = x'00'",
+    "update": f"UPDATE stored_events SET topic = 'x' WHERE notification_id = {FIRST}",
+    "update of the state": "UPDATE stored_events SET state = ''",
     "update of nothing new": "UPDATE stored_events SET topic = topic",
-    "update or replace": ("UPDATE OR REPLACE stored_events SET originator_version = 1"),
-    "update or ignore": "UPDATE OR IGNORE stored_events SET topic = 'x'",
-    "delete": "DELETE FROM stored_events WHERE notification_id = 2",
-    "delete of the last": (
-        "DELETE FROM stored_events WHERE notification_id ="
-        " (SELECT max(notification_id) FROM stored_events)"
+    "update of positions": (
+        "UPDATE stored_events SET notification_id = -notification_id"
     ),
+    "delete": f"DELETE FROM stored_events WHERE notification_id = {FIRST}",
+    "delete of the last": f"DELETE FROM stored_events WHERE notification_id = {LAST}",
     "delete of all": "DELETE FROM stored_events",
-    "replace by position": (
-        "INSERT OR REPLACE INTO stored_events"
+    "another at the same position": (
+        "INSERT INTO stored_events"
         " (notification_id, originator_id, originator_version, topic, state)"
-        " SELECT notification_id, 'x', 1, 'x', x'00' FROM stored_events LIMIT 1"
+        " SELECT notification_id, 'x', 1, 'x', state FROM stored_events LIMIT 1"
     ),
-    "replace by version": (
-        "REPLACE INTO stored_events (originator_id, originator_version, topic, state)"
-        " SELECT originator_id, originator_version, 'x', x'00'"
+    "another of the same version": (
+        "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+        " SELECT originator_id, originator_version, 'x', state"
         " FROM stored_events LIMIT 1"
     ),
     "upsert": (
         "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
-        " SELECT originator_id, originator_version, 'x', x'00'"
+        " SELECT originator_id, originator_version, 'x', state"
         " FROM stored_events WHERE true LIMIT 1"
-        " ON CONFLICT DO UPDATE SET topic = 'x'"
+        " ON CONFLICT (originator_id, originator_version) DO UPDATE SET topic = 'x'"
     ),
 }
 
 
 @pytest.fixture
-def outsider(file_url, file_path, clock):
-    """Give an outsider's connection to a file with a few events."""
-    with leasehold.open(file_url, clock=clock) as ledger:
+def worked(shared_url, clock):
+    """Leave a few events in a store that outsiders can reach."""
+    with leasehold.open(shared_url, clock=clock) as ledger:
         for _ in range(3):
             ledger.create_execution()
             ledger.complete(ledger.claim(worker_id="w"))
-    connection = sqlite3.connect(file_path, isolation_level=None)
-    yield connection
-    connection.close()
 
 
-@pytest.mark.parametrize("recursive_triggers", [0, 1])
-@pytest.mark.parametrize("case", CHANGES)
-def test_a_stored_event_cannot_be_changed(case, recursive_triggers, outsider) -> None:
-    outsider.execute(f"PRAGMA recursive_triggers = {recursive_triggers}")
+def test_a_stored_event_cannot_be_changed(worked, outsider) -> None:
     whole = "SELECT * FROM stored_events ORDER BY notification_id"
-    before = outsider.execute(whole).fetchall()
-    with pytest.raises(sqlite3.DatabaseError):
-        outsider.execute(CHANGES[case])
-    assert outsider.execute(whole).fetchall() == before
+    before = outsider.execute(whole)
+    assert len(before) == 15
+    for name, change in (CHANGES | outsider.OTHER_CHANGES).items():
+        with pytest.raises(outsider.REFUSALS):
+            print(name, outsider.execute(change))
+        assert outsider.execute(whole) == before, name
 
 
 @pytest.mark.parametrize(
@@ -129,12 +124,12 @@ def test_a_stored_event_cannot_be_changed(case, recursive_triggers, outsider) ->
         "UPDATE lease_event SET cause = 'nonsense'",
     ],
 )
-def test_checks_guard_the_literals(statement, outsider) -> None:
-    with pytest.raises(sqlite3.IntegrityError):
+def test_checks_guard_the_literals(statement, worked, outsider) -> None:
+    with pytest.raises(outsider.VIOLATIONS):
         outsider.execute(statement)
 
 
-def test_a_plain_reader_finds_every_column_of_the_contract(outsider) -> None:
+def test_a_plain_reader_finds_every_column_of_the_contract(worked, outsider) -> None:
     for table, columns in {
         "exec_core": """execution_id namespace lane_id attempt_index lifecycle_phase
             ownership_state eligibility_state public_state attempt_state priority

@@ -19,7 +19,7 @@ from typing import Any
 
 from leasehold.adapters import codec
 from leasehold.adapters.sqlite.connecting import Target
-from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
+from leasehold.adapters.sqlite.store import SQLiteStore
 from leasehold.adapters.store import Clock, Store
 from leasehold.projections.registry import KEYS
 
@@ -93,7 +93,7 @@ def write_new(path: Path, text: str) -> None:
 def store_in_memory(clock: Clock | None = None) -> Iterator[SQLiteStore]:
     """Give an empty store."""
     with closing(SQLiteStore(MEMORY, clock)) as store:
-        create_or_check(store)
+        store.prepare()
         yield store
 
 

@@ -18,7 +18,7 @@ from make_samples import rows_path, rows_text
 import leasehold
 from leasehold.adapters.rebuilding import differences, rebuild_projections, replayed
 from leasehold.adapters.sqlite.connecting import Target
-from leasehold.adapters.sqlite.store import SQLiteStore, create_or_check
+from leasehold.adapters.sqlite.store import SQLiteStore
 from leasehold.domain.catalogue import BY_TOPIC
 from leasehold.domain.states import PublicState
 from leasehold.projections.registry import KEYS
@@ -72,7 +72,7 @@ def test_a_restored_log_can_be_read_and_written_on(path, tmp_path) -> None:
     file = tmp_path / "restored.db"
     log = read_log(path)
     with closing(SQLiteStore(Target(file, "normal", read_only=False))) as store:
-        create_or_check(store)
+        store.prepare()
         restore(store, log)
     now_ms = max(stored.decode().recorded_at_ms for stored in log) + 86_400_000
     with leasehold.open(f"sqlite:///{file}", clock=lambda: now_ms) as ledger:

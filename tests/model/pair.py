@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
-import tempfile
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,11 +18,14 @@ from store_checks import (
     assert_one_live_lease_each,
     assert_tables_equal_their_replay,
 )
+from stores import in_memory
 
 import leasehold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from stores import NewStore
 
 START_MS = 1_700_000_000_000
 # The ledger counts refusals per handle and process: no two runs may forge the same one.
@@ -42,17 +42,14 @@ def present(handle: leasehold.Handle) -> Presented:
 class Pair:
     """Makes each call on the model and on a ledger, and compares."""
 
-    on_file = False
+    new_store: NewStore = staticmethod(in_memory)
 
     def __init__(self) -> None:
         super().__init__()
         self.model = LedgerModel(START_MS)
-        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.path = Path(self.folder.name) / "ledger.db"
-        url = f"sqlite:///{self.path}" if self.on_file else "sqlite://"
-        self.ledger = leasehold.open(
-            url, clock=lambda: self.model.clock_ms, durability="normal"
-        )
+        self.opening = self.new_store(lambda: self.model.clock_ms)
+        self.store = self.opening.__enter__()
+        self.ledger = self.store.ledger
         self.drawn = (0xFACE << 96) + (next(RUNS) << 32)
         self.handles: list[leasehold.Handle] = []
         self.grants: list[tuple[leasehold.ResumeGrant, Any]] = []
@@ -63,29 +60,17 @@ class Pair:
         try:
             for execution in self.model.executions.values():
                 compare_history(self.ledger.read, execution)
-            assert_log_is_whole(self.query)
-            assert_epochs_rise_by_one(self.query)
+            assert_log_is_whole(self.store.query)
+            assert_epochs_rise_by_one(self.store.query)
             assert_tables_equal_their_replay(self.ledger)
         finally:
-            self.ledger.close()
-            self.folder.cleanup()
+            self.opening.__exit__(None, None, None)
 
     def compare_rows(self) -> None:
         """Check every row of every table that the model knows of."""
         for execution in self.model.executions.values():
             compare_execution(self.ledger.read, execution)
-        assert_one_live_lease_each(self.query)
-
-    def query(self, statement: str) -> Iterable[Any]:
-        """Read a file as an outsider; a private store through its own hook."""
-        if not self.on_file:
-            rows = self.ledger._store.query_plain(statement, ())
-            return [tuple(row.values()) for row in rows]
-        connection = sqlite3.connect(self.path)
-        try:
-            return connection.execute(statement).fetchall()
-        finally:
-            connection.close()
+        assert_one_live_lease_each(self.store.query)
 
     def both(self, modelled: Callable[[], Any], real: Callable[[], Any]) -> Any:
         """Make the call on both; return the two answers, or None when refused."""
@@ -102,7 +87,7 @@ class Pair:
 
     def accept(self, handle: leasehold.Handle, lease: Any) -> None:
         """Compare the handle with the lease that the model gave out."""
-        assert handle.backend is leasehold.BackendTag.SQLITE
+        assert handle.backend is self.store.backend
         assert handle.lease_id.version == 4
         assert handle.lease_id not in [known.lease_id for known in self.handles]
         got = (handle.attempt_index, handle.lease_epoch, handle.lease_expires_at_ms)

@@ -1,4 +1,4 @@
-"""One of many worker processes on one store: `working_process.py PATH NUMBER`.
+"""One of many worker processes on one store: `working_process.py URL NUMBER`.
 
 Claims until everything has ended, and prints what it was told as one line of JSON. Some
 leases are short and given up on purpose; their handles are used later, when another
@@ -13,6 +13,8 @@ import sys
 import threading
 from collections import Counter
 from typing import Any
+
+from processes import begin_together
 
 import leasehold
 from leasehold import FailureClass
@@ -106,9 +108,10 @@ class Worker:
 
 def main() -> None:
     """Open the store, work, print."""
-    path, number = sys.argv[1], int(sys.argv[2])
-    with leasehold.open(f"sqlite:///{path}", durability="normal") as ledger:
+    url, number = sys.argv[1], int(sys.argv[2])
+    with leasehold.open(url, durability="normal") as ledger:
         worker = Worker(ledger, number)
+        begin_together()
         worker.run()
     print(json.dumps(worker.told))
 

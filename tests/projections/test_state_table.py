@@ -152,9 +152,9 @@ def test_the_row_is_that_of_the_contract(story) -> None:
     events, row, outcomes = STORIES[story]
     tables = PlainTables()
     tables.tell(*events)
-    (state,) = tables.rows["exec_state"].values()
+    (state,) = tables.rows("exec_state").values()
     assert tuple(state[column] for column in COLUMNS) == row
-    attempts = tables.rows["attempt"].items()
+    attempts = tables.rows("attempt").items()
     assert tuple(attempt["outcome"] for _, attempt in sorted(attempts)) == outcomes
 
 
@@ -207,9 +207,9 @@ def test_history_and_what_was_given_survive_a_replay() -> None:
     tables.tell(*before)
     tables.tell(make(ExecutionReplayed, occurred_at_ms=5_000))
     key = (str(EXECUTION),)
-    row, blob = tables.rows["exec_state"][key], tables.rows["exec_blob"][key]
+    row, blob = tables.rows("exec_state")[key], tables.rows("exec_blob")[key]
     assert row["raw_fields"] == '{"progress_message":"halfway","progress_pct":42}'
     assert (row["started_at_ms"], row["eligible_at_ms"]) == (1_000, 5_000)
     assert (row["terminal_at_ms"], row["deadline_at_ms"]) == (None, None)
     assert blob == {"execution_id": key[0], "payload": b"work", "result": None}
-    assert len(tables.rows["lease_event"]) == 2
+    assert len(tables.rows("lease_event")) == 2

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 def test_claim_happy_path(
-    ledger: leasehold.Ledger, core: Callable[..., Any], sql: Callable[..., Rows]
+    ledger: leasehold.Ledger,
+    backend: leasehold.BackendTag,
+    core: Callable[..., Any],
+    sql: Callable[..., Rows],
 ) -> None:
     execution_id = ledger.create_execution(payload=b"work")
 
     handle = ledger.claim(worker_id="w1")
 
     assert handle is not None
-    assert handle.backend is leasehold.BackendTag.SQLITE
+    assert handle.backend is backend
     assert handle.kind is leasehold.HandleKind.FRESH
     assert handle.execution_id == execution_id
     row = core(execution_id)

@@ -1,8 +1,8 @@
 -- The best claimable execution that the worker satisfies and that no other claim is
 -- about to take, locked. Walks the index exec_state_claimable from one capability set to
 -- the next, so that the cost grows with the number of sets and not with the executions
--- that wait; looks at the best :depth of each set. A row without an id: all that it
--- looked at are locked or gone, look deeper.
+-- that wait; looks at the best :depth of each set. A row without an id says to look
+-- deeper: others hold all that were looked at of some set, and a better one may follow.
 WITH RECURSIVE waiting (capabilities) AS (
     SELECT min(capabilities)
     FROM exec_state
@@ -20,7 +20,7 @@ WITH RECURSIVE waiting (capabilities) AS (
 ),
 
 best AS MATERIALIZED (
-    SELECT c.execution_id, c.priority, c.created_at_ms
+    SELECT waiting.capabilities, c.execution_id, c.priority, c.created_at_ms
     FROM waiting
     CROSS JOIN LATERAL (
         SELECT e.execution_id, e.priority, e.created_at_ms
@@ -57,4 +57,17 @@ taken AS MATERIALIZED (
 SELECT capabilities, priority, created_at_ms, execution_id FROM taken
 UNION ALL
 SELECT NULL, NULL, NULL, NULL
-WHERE EXISTS (SELECT FROM best) AND NOT EXISTS (SELECT FROM taken)
+WHERE EXISTS (
+    SELECT
+    FROM best
+    LEFT JOIN taken ON TRUE
+    GROUP BY best.capabilities
+    HAVING count(taken.execution_id) = 0
+        OR (
+            count(*) = %(depth)s
+            AND bool_and(
+                (-best.priority, best.created_at_ms, best.execution_id)
+                < (-taken.priority, taken.created_at_ms, taken.execution_id)
+            )
+        )
+)

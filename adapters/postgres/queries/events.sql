@@ -8,6 +8,6 @@ SELECT
     state
 FROM stored_events
 WHERE notification_id > %(after)s
-    AND notification_id <= leasehold_settled_position()
+    AND notification_id <= (SELECT leasehold_settled_position())
 ORDER BY notification_id
 LIMIT %(most)s

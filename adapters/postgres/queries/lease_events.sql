@@ -18,6 +18,6 @@ SELECT
     refused_count
 FROM lease_event
 WHERE event_id > %(after)s
-    AND event_id <= leasehold_settled_position()
+    AND event_id <= (SELECT leasehold_settled_position())
 ORDER BY event_id
 LIMIT %(most)s

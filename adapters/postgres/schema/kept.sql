@@ -113,7 +113,11 @@ $$;
 -- log transaction_id may name one that is yet to come, or runs now: such rows are not
 -- its own.)
 CREATE FUNCTION leasehold_settle(seen PG_SNAPSHOT) RETURNS BIGINT
-LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
 DECLARE
     settled BIGINT;
     unseen BIGINT;
@@ -139,10 +143,11 @@ $$;
 -- The position up to which nothing can still appear, for the statement that calls it:
 --     SELECT … WHERE notification_id > $1
 --         AND notification_id <= (SELECT leasehold_settled_position())
--- The brackets let the database ask once for the statement, also one that is fetched in
--- portions. Without them it asks as often as it likes, for each row if it must: then the
--- first answer is kept for the rest of the statement. (Kept answers may be low, never
--- wrong: what is settled for a snapshot stays so.)
+-- In brackets it is asked once for the statement. Without them the database asks as
+-- often as it likes, for each row if it must: the first answer is kept for the rest of
+-- the statement, but not from one FETCH of a cursor to the next, which may then pass
+-- events over. (A kept answer may be low, never wrong: what is settled for a snapshot
+-- stays so.)
 -- An answer can be lower than an earlier one, when a writer was slow to tell its floor:
 -- whoever remembers how far it has read keeps the higher.
 CREATE FUNCTION leasehold_settled_position(

@@ -1,0 +1,302 @@
+"""Verifying a store: the log against itself, and the tables against the log."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from leasehold.adapters import codec
+from leasehold.adapters.checkpoints import Checkpoint, digest_until
+from leasehold.adapters.differing import (
+    SHOWN_AS,
+    Columns,
+    differing_columns,
+    last_change,
+)
+from leasehold.adapters.store import ReadSession, Row
+from leasehold.adapters.walking import Progress, Walked, walk
+from leasehold.domain import streams
+from leasehold.domain.errors import StoreError
+from leasehold.domain.records import RecordedEvent
+from leasehold.projections.registry import KEYS
+from leasehold.projections.tables import Key, Tables
+
+FAULTS_MAX: Final = 1_000
+"""How many faults a report names; it counts the others."""
+
+_SHOWN_MAX: Final = 80
+
+
+class FaultKind(StrEnum):
+    """Say what is wrong."""
+
+    VERSION = "version"
+    """A version of a stream is missing, or there twice."""
+    ORDER = "order"
+    """Positions or times do not grow along a stream or an execution."""
+    CHAIN = "chain"
+    """A hash does not follow from the bytes and the hash before."""
+    UNREADABLE = "unreadable"
+    """An event cannot be decoded, or is not of the stream that it stands in."""
+    ROW = "row"
+    """A row differs from the replay, is missing, or has no event behind it."""
+    CHECKPOINT = "checkpoint"
+    """The log does not continue what a checkpoint tells of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFault:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: What it is.
+        position: The position in the log of the first event that it shows at; for a
+            row the last event that changed it. None where there is no such event.
+        execution_id: The execution, as text; None for the whole log.
+        stream_id: The stream of that event.
+        table: The table of a row.
+        columns: The columns that differ, each with the value there is and the value
+            that the replay gives; empty for a row that is missing or too many.
+        text: The same for a person.
+    """
+
+    kind: FaultKind
+    position: int | None
+    execution_id: str | None
+    text: str
+    stream_id: str | None = None
+    table: str | None = None
+    columns: Columns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """Say what was verified, and what is wrong.
+
+    Attributes:
+        events: How many events were read.
+        executions: Of how many executions.
+        rows: How many rows were compared.
+        faults: The first thousand, in the order of execution ids.
+        fault_count: How many there are.
+        redacted_from: The digests of the originals of the redacted bundles that were
+            taken in: what was left out of those cannot be verified.
+    """
+
+    events: int
+    executions: int
+    rows: int
+    faults: tuple[VerifyFault, ...]
+    fault_count: int
+    redacted_from: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.fault_count == 0
+
+
+def verify(
+    session: ReadSession,
+    *,
+    checkpoint: Checkpoint | None = None,
+    events_expected: int = 0,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Verify what a session sees.
+
+    Args:
+        session: One consistent view of a store.
+        checkpoint: What the log was at an earlier time.
+        events_expected: How many events there are, for the progress.
+        progress: Told now and then how far it is.
+    """
+    events = executions = rows = fault_count = 0
+    faults: list[VerifyFault] = []
+    if checkpoint is not None:
+        faults += _faults_of_checkpoint(session, checkpoint)
+        fault_count = len(faults)
+    for walked in walk(session):
+        for fault in faults_of(walked):
+            fault_count += 1
+            if len(faults) < FAULTS_MAX:
+                faults.append(fault)
+        events += len(walked.events)
+        executions += bool(walked.events)
+        rows += sum(len(of_table) for of_table in walked.rows.values())
+        if progress is not None:
+            progress(events, max(events, events_expected))
+    return VerifyReport(
+        events, executions, rows, tuple(faults), fault_count, session.redacted_from()
+    )
+
+
+def faults_of(walked: Walked) -> Iterator[VerifyFault]:
+    """Give what is wrong with one execution."""
+    if not walked.events:
+        yield from _rows_without_events(walked)
+        return
+    yield from _faults_of_streams(walked)
+    recorded: list[RecordedEvent] = []
+    readable = True
+    for row in walked.events:
+        event = _decoded(row)
+        if isinstance(event, RecordedEvent):
+            recorded.append(event)
+        else:
+            readable = False
+            yield _at(row, walked, FaultKind.UNREADABLE, event)
+    recorded.sort(key=lambda event: event.position)
+    yield from _faults_of_times(walked, recorded)
+    if readable:
+        tables = Tables()
+        for event in recorded:
+            tables.project(event)
+        yield from _faults_of_rows(walked, tables, recorded)
+
+
+def _faults_of_checkpoint(
+    session: ReadSession, checkpoint: Checkpoint
+) -> Iterator[VerifyFault]:
+    sha256, last = digest_until(session, checkpoint.position)
+    if last < checkpoint.position:
+        text = (
+            f"the log ends at position {last}, and the checkpoint of "
+            f"{checkpoint.at_ms} ms knew it up to {checkpoint.position}: it was cut"
+        )
+    elif sha256 != checkpoint.sha256:
+        text = (
+            f"the hashes of the events up to position {checkpoint.position} are not "
+            f"those of the checkpoint of {checkpoint.at_ms} ms: they were rewritten"
+        )
+    else:
+        return
+    yield VerifyFault(FaultKind.CHECKPOINT, checkpoint.position, None, text)
+
+
+def _at(row: Row, walked: Walked, kind: FaultKind, text: str) -> VerifyFault:
+    position, stream_id, version, *_ = row
+    message = f"stream {stream_id}, version {version}, position {position}: {text}"
+    return VerifyFault(kind, position, walked.execution_id, message, str(stream_id))
+
+
+def _faults_of_streams(walked: Walked) -> Iterator[VerifyFault]:
+    stream_id: str | None = None
+    version, position, head = 0, 0, codec.FIRST_HASH
+    for row in walked.events:
+        if row[1] != stream_id:
+            stream_id, version, position, head = row[1], 0, 0, codec.FIRST_HASH
+        contiguous = row[2] == version + 1
+        if not contiguous:
+            wanted = version + 1
+            text = f"version {wanted} is missing before it: an event was removed"
+            yield _at(row, walked, FaultKind.VERSION, text)
+        if row[0] <= position:
+            text = f"it stands before the event of version {version}, at {position}"
+            yield _at(row, walked, FaultKind.ORDER, text)
+        try:
+            stored, content = codec.split(row[4])
+            expected = codec.hash_of(head, row[1], row[2], row[3], content)
+        except StoreError as error:
+            text = f"its hash cannot be told: {error}"
+            yield _at(row, walked, FaultKind.CHAIN, text)
+            stored = head
+        else:
+            if stored != expected and contiguous:
+                text = (
+                    "its hash does not follow from its bytes, its place and the hash "
+                    "before it: one of them was changed"
+                )
+                yield _at(row, walked, FaultKind.CHAIN, text)
+        version, position, head = row[2], row[0], _usable(stored, head)
+
+
+def _usable(stored: str, head: str) -> str:
+    """Go on from what is stored, where that is a hash."""
+    try:
+        return stored if len(bytes.fromhex(stored)) * 2 == len(head) else head
+    except ValueError:
+        return head
+
+
+def _decoded(row: Row) -> RecordedEvent | str:
+    """Return the event, or what is wrong with it."""
+    try:
+        position, stream_id, version, topic, state = row
+        recorded = codec.decode(position, stream_id, version, topic, state)
+    except StoreError as error:
+        return str(error)
+    home = streams.of_event(recorded.event, recorded.event.execution_id)
+    if home != recorded.stream_id:
+        return f"it tells of stream {home}, and stands in another one"
+    return recorded
+
+
+def _faults_of_times(
+    walked: Walked, recorded: Sequence[RecordedEvent]
+) -> Iterator[VerifyFault]:
+    last_ms = 0
+    for event in recorded:
+        if event.recorded_at_ms < last_ms:
+            place = (event.position, event.stream_id, event.version)
+            text = (
+                f"its time {event.recorded_at_ms} ms lies before that of an earlier "
+                f"event of the execution, {last_ms} ms: their order was changed"
+            )
+            yield _at(place, walked, FaultKind.ORDER, text)
+        last_ms = max(last_ms, event.recorded_at_ms)
+
+
+def _faults_of_rows(
+    walked: Walked, tables: Tables, recorded: Sequence[RecordedEvent]
+) -> Iterator[VerifyFault]:
+    for table in KEYS:
+        there, wanted = walked.rows[table], tables.rows(table)
+        keys: dict[Key, None] = dict.fromkeys((*there, *wanted))
+        for key in keys:
+            columns = differing_columns(there.get(key), wanted.get(key))
+            if columns is not None:
+                changed = last_change(recorded, table, key, columns)
+                text = _difference(columns, is_wanted=key in wanted)
+                yield _row_fault(walked, table, key, text, columns, changed)
+
+
+def _difference(columns: Columns, *, is_wanted: bool) -> str:
+    if columns:
+        return ", ".join(
+            f"{column} is {_shown(value)}, the replay gives {_shown(replayed)}"
+            for column, (value, replayed) in columns.items()
+        )
+    return "the row is missing" if is_wanted else "no event makes this row"
+
+
+def _row_fault(  # noqa: PLR0913, PLR0917 - the parts of one sentence
+    walked: Walked,
+    table: str,
+    key: Key,
+    text: str,
+    columns: Columns | None = None,
+    changed: RecordedEvent | None = None,
+) -> VerifyFault:
+    name = SHOWN_AS.get(table, table)
+    return VerifyFault(
+        FaultKind.ROW,
+        None if changed is None else changed.position,
+        walked.execution_id,
+        f"{name} ({', '.join(str(part) for part in key)}): {text}",
+        None if changed is None else changed.stream_id,
+        name,
+        columns,
+    )
+
+
+def _rows_without_events(walked: Walked) -> Iterator[VerifyFault]:
+    text = _difference({}, is_wanted=False)
+    for table, rows in walked.rows.items():
+        for key in rows:
+            yield _row_fault(walked, table, key, text)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"

@@ -1,0 +1,433 @@
+"""Connections that break at the end of a call: it took effect, or it did not."""
+
+import time
+
+import psycopg
+import pytest
+from outsiders import outsider_of
+from proxy import COMMIT, cut, hush, lose_the_answer, proxy_to, swallow
+
+import leasehold
+from leasehold.adapters.postgres import resolving
+
+TABLES = (
+    "stored_events",
+    "exec_state",
+    "exec_blob",
+    "attempt",
+    "summary",
+    "lease_event",
+    "stream_frame",
+    "resume_grant",
+)
+KEYED = {"idempotency_key": "order-7", "payload": b"x"}
+
+
+@pytest.fixture
+def direct_url(new_store):
+    """Name a store that is not there yet."""
+    return new_store("postgres")
+
+
+@pytest.fixture
+def proxy(direct_url):
+    """Stand between a ledger and its server."""
+    with proxy_to(direct_url) as standing:
+        yield standing
+
+
+@pytest.fixture
+def direct(direct_url, clock):
+    """Open the store past the proxy."""
+    with leasehold.open(direct_url, clock=clock, durability="normal") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def open_behind(direct, proxy, clock):
+    """Open the store behind the proxy: `open_behind(**options)`."""
+    opened = []
+
+    def open_it(**options):
+        url = proxy.url(**options)
+        opened.append(leasehold.open(url, clock=clock, durability="normal"))
+        return opened[-1]
+
+    yield open_it
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.fixture
+def behind(open_behind):
+    """Open the store behind the proxy."""
+    return open_behind()
+
+
+@pytest.fixture
+def rows(direct, direct_url):
+    """Read all tables, past the proxy."""
+    outsider = outsider_of(direct_url)
+
+    def read():
+        return {
+            table: sorted(outsider.execute(f"SELECT * FROM {table}"), key=repr)
+            for table in TABLES
+        }
+
+    yield read
+    outsider.close()
+
+
+@pytest.fixture
+def pids(direct, direct_url):
+    """Name the processes of the server that hold locks of the ledger in the store."""
+    outsider = outsider_of(direct_url)
+
+    def read():
+        found = outsider.execute(
+            "SELECT DISTINCT l.pid FROM pg_locks AS l"
+            " JOIN pg_stat_activity AS a ON a.pid = l.pid"
+            " WHERE a.application_name = 'leasehold' AND l.locktype = 'advisory'"
+        )
+        return {row["pid"] for row in found}
+
+    yield read
+    outsider.close()
+
+
+def create_anonymous(ledger, clock):
+    return ledger.create_execution
+
+
+def create_keyed(ledger, clock):
+    return lambda: ledger.create_execution(**KEYED)
+
+
+def create_batch(ledger, clock):
+    specs = [{"priority": 1}, KEYED]
+    return lambda: ledger.create_executions(specs)
+
+
+def claim(ledger, clock):
+    ledger.create_execution()
+    return lambda: ledger.claim(worker_id="w")
+
+
+def take_over(ledger, clock):
+    worked(ledger, ttl=1_000)
+    clock.advance(2_000)
+    return lambda: ledger.claim(worker_id="w2")
+
+
+def worked(ledger, ttl=30_000):
+    ledger.create_execution()
+    return ledger.claim(worker_id="w", lease_ttl_ms=ttl)
+
+
+def renew(ledger, clock):
+    handle = worked(ledger)
+    clock.advance(1_000)
+    return lambda: ledger.renew(handle)
+
+
+def progress(ledger, clock):
+    handle = worked(ledger)
+    return lambda: ledger.progress(handle, 50, "half")
+
+
+def frame(ledger, clock, mode=None):
+    handle = worked(ledger)
+    sent = leasehold.Frame(b'{"a":1}', mode=mode or leasehold.Durable())
+    return lambda: ledger.append_frame(handle, sent)
+
+
+def summary(ledger, clock):
+    return frame(ledger, clock, leasehold.Summary())
+
+
+def best_effort(ledger, clock):
+    return frame(ledger, clock, leasehold.BestEffort())
+
+
+def complete(ledger, clock):
+    handle = worked(ledger)
+    return lambda: ledger.complete(handle, b"done")
+
+
+def fail_for_good(ledger, clock):
+    handle = worked(ledger)
+    return lambda: ledger.fail(handle, "broke", leasehold.FailureClass.PERMANENT)
+
+
+def fail_to_retry(ledger, clock):
+    handle = worked(ledger)
+    return lambda: ledger.fail(handle, "broke", leasehold.FailureClass.TRANSIENT)
+
+
+def grant(ledger, clock):
+    one = worked(ledger).execution_id
+    return lambda: ledger.issue_resume_grant(one, worker_id="w")
+
+
+def resume(ledger, clock):
+    one = worked(ledger, ttl=1_000).execution_id
+    issued = ledger.issue_resume_grant(one, worker_id="w")
+    clock.advance(2_000)
+    return lambda: ledger.claim_from_resume_grant(issued, worker_id="w")
+
+
+def sweep(ledger, clock):
+    worked(ledger, ttl=1_000)
+    clock.advance(2_000)
+    return ledger.sweep
+
+
+def revoke(ledger, clock):
+    one = worked(ledger).execution_id
+    return lambda: ledger.revoke_lease(one, actor="ann", reason="late")
+
+
+def cancel(ledger, clock):
+    one = ledger.create_execution()
+    return lambda: ledger.cancel_execution(one, actor="ann", reason="no use")
+
+
+def reprioritise(ledger, clock):
+    one = ledger.create_execution()
+    return lambda: ledger.change_priority(one, 9, actor="ann")
+
+
+def replay(ledger, clock):
+    handle = worked(ledger)
+    ledger.complete(handle)
+    one = handle.execution_id
+    return lambda: ledger.replay_execution(one, actor="ann", reason="again")
+
+
+CALLS = [
+    create_anonymous,
+    create_keyed,
+    create_batch,
+    claim,
+    take_over,
+    renew,
+    progress,
+    frame,
+    summary,
+    complete,
+    fail_for_good,
+    fail_to_retry,
+    grant,
+    resume,
+    sweep,
+    revoke,
+    cancel,
+    reprioritise,
+    replay,
+]
+each_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+
+
+def shape(answer):
+    """Say what of an answer does not come from a draw."""
+    return (
+        [shape(item) for item in answer] if isinstance(answer, list) else type(answer)
+    )
+
+
+@each_call
+def test_an_answer_that_was_lost_is_found_again(
+    call, behind, direct, proxy, clock, rows, new_store
+) -> None:
+    with leasehold.open(new_store("postgres"), clock=clock) as undisturbed:
+        expected = shape(call(undisturbed, clock)())
+        expected_events = undisturbed.read.events()
+    make = call(behind, clock)
+    events_before = len(direct.read.events())
+
+    proxy.at(COMMIT, lose_the_answer)
+    answer = make()
+
+    assert proxy.has_acted
+    assert shape(answer) == expected
+    events = direct.read.events()
+    assert [event.topic for event in events[events_before:]] == [
+        event.topic for event in expected_events[events_before:]
+    ]
+    for handle in [answer] if isinstance(answer, leasehold.Handle) else []:
+        behind.complete(handle)
+    if isinstance(answer, leasehold.LeaseRenewal):
+        (attempt,) = direct.read.attempts(events[0].event.execution_id)
+        assert attempt.lease_expires_at_ms == answer.expires_at_ms
+
+
+@each_call
+def test_a_commit_that_never_arrived_is_told_to_have_written_nothing(
+    call, behind, proxy, clock, rows
+) -> None:
+    make = call(behind, clock)
+    before = rows()
+
+    proxy.at(COMMIT, cut)
+    with pytest.raises(leasehold.StoreError, match="nothing was written") as told:
+        make()
+
+    assert proxy.has_acted
+    assert (told.value.code, told.value.retryable) == ("store_unavailable", True)
+    assert isinstance(told.value.__cause__, psycopg.Error)
+    assert rows() == before
+    make()
+    assert rows() != before
+
+
+@each_call
+def test_a_server_that_waits_for_a_client_that_is_gone_is_made_to_end_it(
+    call, behind, proxy, clock, rows, pids, monkeypatch
+) -> None:
+    make = call(behind, clock)
+    before = rows()
+    monkeypatch.setattr(resolving, "PATIENCE_S", 0.4)
+
+    proxy.at(COMMIT, swallow)
+    with pytest.raises(leasehold.StoreError, match="nothing was written") as told:
+        make()
+
+    assert proxy.has_acted
+    assert told.value.retryable
+    assert pids() == set()
+    assert rows() == before
+    monkeypatch.undo()
+    make()
+    assert rows() != before
+
+
+def test_a_best_effort_frame_whose_answer_was_lost_may_be_there_or_not(
+    behind, direct, proxy, clock
+) -> None:
+    make = best_effort(behind, clock)
+    for act in (lose_the_answer, cut):
+        proxy.at(COMMIT, act)
+        with pytest.raises(leasehold.StoreError, match="not known") as told:
+            make()
+        assert (told.value.code, told.value.retryable) == ("store_unavailable", True)
+    assert make().frame_count == 2
+
+
+def test_a_call_that_had_nothing_to_write_does_not_mind_a_lost_answer(
+    behind, direct, proxy
+) -> None:
+    for act in (lose_the_answer, cut):
+        proxy.at(COMMIT, act)
+        assert behind.claim(worker_id="w") is None
+        assert proxy.has_acted
+    assert direct.read.events() == []
+
+
+def test_a_repeated_completion_whose_answer_was_lost_answers_again(
+    behind, direct, proxy, clock
+) -> None:
+    make = complete(behind, clock)
+    make()
+    for act in (lose_the_answer, cut):
+        proxy.at(COMMIT, act)
+        make()
+    assert len(direct.read.events()) == 5
+
+
+def test_a_refusal_is_told_also_when_it_could_not_be_recorded(
+    behind, direct, proxy, clock, caplog
+) -> None:
+    handle = worked(behind).replace(lease_epoch=999)
+    proxy.at(COMMIT, cut)
+    with pytest.raises(leasehold.LeaseConflictError):
+        behind.renew(handle)
+    assert "was not recorded" in caplog.text
+    assert direct.read.lease_events()[-1].event_type == "acquired"
+
+
+@pytest.mark.parametrize("act", [cut, lose_the_answer])
+@pytest.mark.parametrize("accept", ["refused", "silence"])
+def test_with_a_server_that_is_gone_it_is_told_that_nobody_knows(
+    accept, act, behind, direct, proxy, clock, rows, monkeypatch
+) -> None:
+    make = create_anonymous(behind, clock)
+    make()
+    before = rows()
+    monkeypatch.setattr(resolving, "PATIENCE_S", 1.0)
+
+    def go_away(wire):
+        proxy.accept = accept
+        return act(wire)
+
+    proxy.at(COMMIT, go_away)
+    began_s = time.monotonic()
+    with pytest.raises(leasehold.StoreError, match="not known whether") as told:
+        make()
+
+    assert time.monotonic() - began_s < 3
+    assert (told.value.code, told.value.retryable) == ("store_unavailable", False)
+    assert "version 1 of stream" in str(told.value)
+    assert "nothing was written" not in str(told.value)
+    assert (rows() == before) == (act is cut)
+    proxy.accept = "served"
+    make()
+
+
+def test_how_long_nobody_knows_is_bounded_by_ten_seconds() -> None:
+    assert resolving.PATIENCE_S <= 10
+
+
+def test_a_server_that_falls_silent_while_it_is_asked_is_not_waited_for(
+    behind, direct, proxy, clock, monkeypatch
+) -> None:
+    make = create_anonymous(behind, clock)
+    make()
+    monkeypatch.setattr(resolving, "PATIENCE_S", 0.5)
+    proxy.at(COMMIT, cut)
+    proxy.at(b"SELECT pg_is_in_recovery", hush)
+    began_s = time.monotonic()
+    with pytest.raises(leasehold.StoreError, match="did not answer") as told:
+        make()
+    assert time.monotonic() - began_s < 3
+    assert "not known" in str(told.value)
+
+
+def test_a_server_that_comes_back_in_time_is_asked(
+    behind, direct, proxy, clock, rows
+) -> None:
+    make = create_keyed(behind, clock)
+
+    def go_away_for_a_moment(wire):
+        proxy.refuse(3)
+        return lose_the_answer(wire)
+
+    proxy.at(COMMIT, go_away_for_a_moment)
+    execution_id = make()
+    assert direct.read.execution(execution_id).public_state == "pending"
+    assert make() == execution_id
+
+
+def test_an_event_of_another_at_the_place_is_not_taken_for_the_own(
+    behind, direct, proxy, clock
+) -> None:
+    handle = worked(behind)
+
+    def let_another_write(wire):
+        wire.close()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            try:
+                direct.progress(handle, 1, "another")
+            except leasehold.StoreError:
+                continue
+            break
+        return False
+
+    proxy.at(COMMIT, let_another_write)
+    with pytest.raises(leasehold.StoreError, match="nothing was written"):
+        behind.progress(handle, 2, "own")
+    (attempt,) = direct.read.attempts(handle.execution_id)
+    raw = direct.read.execution(handle.execution_id).raw_fields
+    assert raw["progress_message"] == "another"
+    assert attempt.outcome is None
