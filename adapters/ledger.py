@@ -6,6 +6,7 @@ from typing import Self
 from leasehold.adapters.bundle_calls import BundleCommands
 from leasehold.adapters.claiming import ClaimCommands
 from leasehold.adapters.commands import Draws
+from leasehold.adapters.follow_calls import FollowCommands
 from leasehold.adapters.frame_calls import FrameCommands
 from leasehold.adapters.operator_calls import OperatorCommands
 from leasehold.adapters.reader import Reader
@@ -24,6 +25,7 @@ class Ledger(
     OperatorCommands,
     ReplayCommands,
     BundleCommands,
+    FollowCommands,
 ):
     """The ledger of durable executions; open one with `leasehold.open`.
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from heapq import nsmallest
 from itertools import chain
 from typing import Final
@@ -261,7 +261,7 @@ class Reader:
         return [codec.decode(*row) for row in rows]
 
     def events(
-        self, after: int = 0, limit: int = 1000, topics: Sequence[str] = ()
+        self, after: int = 0, limit: int = 1000, topics: Collection[str] = ()
     ) -> list[RecordedEvent]:
         """Return a page of the whole log.
 
@@ -271,13 +271,7 @@ class Reader:
             topics: Only of these topics.
         """
         page = {"after": _after(after), "most": limits.page(limit)}
-        if isinstance(topics, str | bytes) or not isinstance(topics, Iterable):
-            raise limits.refuse("topics", topics, "a collection of topics")
-        wanted = list(topics)
-        for topic in wanted:
-            if not isinstance(topic, str) or topic not in BY_TOPIC:
-                rule = "of " + ", ".join(BY_TOPIC)
-                raise limits.refuse("topics", topic, rule)
+        wanted = check_topics(topics)
         if wanted:
             rows = self._all("events_of_topics", topics=json.dumps(wanted), **page)
         else:
@@ -300,6 +294,22 @@ class Reader:
     def _all(self, query: str, **parameters: object) -> list[Row]:
         with self._store.read(once=True) as session:
             return session.fetch_all(query, **parameters)
+
+
+def check_topics(topics: Collection[str]) -> list[str]:
+    """Check which topics are wanted.
+
+    Raises:
+        InvalidInputError: One of them is not a topic; the message names those that are.
+    """
+    if isinstance(topics, str | bytes) or not isinstance(topics, Iterable):
+        raise limits.refuse("topics", topics, "a collection of topics")
+    wanted = list(topics)
+    for topic in wanted:
+        if not isinstance(topic, str) or topic not in BY_TOPIC:
+            rule = "of " + ", ".join(BY_TOPIC)
+            raise limits.refuse("topics", topic, rule)
+    return wanted
 
 
 def _states(public_state: PublicState | None) -> list[str]:

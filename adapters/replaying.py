@@ -13,6 +13,7 @@ from leasehold.adapters import codec
 from leasehold.adapters.store import (
     Asked,
     Clock,
+    Polling,
     ReadSession,
     Row,
     Store,
@@ -158,6 +159,10 @@ class ReplayedStore:
         """
         message = f"{self.shown} is read as it was; nothing can be written there"
         raise StoreError(message)
+
+    def watch(self) -> Polling:
+        """Return what waits for nothing: the past does not change."""
+        return Polling()
 
     def facts(self) -> dict[str, str | int]:
         """Return where it stands."""

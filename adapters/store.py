@@ -11,7 +11,8 @@ writer at a time has nothing to do for that.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from threading import Event
+from typing import Any, Final, Protocol
 
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.handles import BackendTag
@@ -22,6 +23,9 @@ Clock = Callable[[], int]
 """Return now in milliseconds since the Unix epoch."""
 
 Row = Sequence[Any]
+
+_POLL_FIRST_S: Final = 0.002
+_POLL_LAST_S: Final = 0.1
 
 
 Asked = tuple[str, Mapping[str, object]]
@@ -135,6 +139,22 @@ class WriteSession(ReadSession, Protocol):
         """Note that a redacted bundle was taken in, by the digest of its original."""
         ...
 
+    def make_position_table(self) -> None:
+        """Make the table of the positions of callers' projections, if it is missing."""
+        ...
+
+    def projection_position(self, name: str) -> int:
+        """Return how far a caller's projection is, and hold off who else runs it."""
+        ...
+
+    def keep_projection_position(self, name: str, position: int) -> None:
+        """Keep how far a caller's projection is."""
+        ...
+
+    def execute_plain(self, statement: str, *values: object) -> list[Row]:
+        """Run a caller's SQL in this transaction; return its rows, if it has any."""
+        ...
+
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""
         ...
@@ -146,6 +166,47 @@ class WriteSession(ReadSession, Protocol):
     def execute(self, statement: str, **parameters: object) -> None:
         """Run a named statement that is no event (best-effort frames)."""
         ...
+
+
+class Watch(Protocol):
+    """Something by which to wait for commits."""
+
+    def begin(self) -> None:
+        """Be on watch from now on; nothing that is committed later goes unnoticed."""
+        ...
+
+    def wait(self, timeout_s: float, stopped: Event) -> None:
+        """Wait until something may have been committed, at most so long.
+
+        Args:
+            timeout_s: In seconds.
+            stopped: Ends the wait, soon.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what it waits by."""
+        ...
+
+
+class Polling:
+    """Wait for commits by looking again and again, less and less often."""
+
+    def __init__(self) -> None:
+        """Begin with a short pause."""
+        self._pause_s = _POLL_FIRST_S
+
+    def begin(self) -> None:
+        """Begin with a short pause again."""
+        self._pause_s = _POLL_FIRST_S
+
+    def wait(self, timeout_s: float, stopped: Event) -> None:
+        """Pause, twice as long as the time before, at most a tenth of a second."""
+        stopped.wait(min(self._pause_s, timeout_s))
+        self._pause_s = min(2 * self._pause_s, _POLL_LAST_S)
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Store(Protocol):
@@ -190,6 +251,10 @@ class Store(Protocol):
         Args:
             any_version: Whether the tables may be of another version: to make them.
         """
+        ...
+
+    def watch(self) -> Watch:
+        """Return something by which to wait for commits, of any process."""
         ...
 
     def facts(self) -> Mapping[str, str | int]:

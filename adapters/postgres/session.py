@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Self
 
+import psycopg
 from eventsourcing.persistence import StoredEvent
 from psycopg import Cursor
 from psycopg.rows import TupleRow, dict_row, tuple_row
@@ -74,6 +75,7 @@ class PostgresSession:
         self.connection = connection
         self.first_appended: StoredEvent | None = None
         self.writes_without_events = False
+        self.is_followed = False
         self._recorder = recorder
         self._clock = clock
         self._unsent: list[StoredEvent] = []
@@ -105,8 +107,10 @@ class PostgresSession:
         """
         if self._versions is None:
             return
-        found = read_versions(self._versions.fetchall())
+        rows = self._versions.fetchall()
         self._versions = None
+        found = read_versions(rows)
+        self.is_followed = any(row[2] for row in rows)
         if found != _WRITTEN and not any_version:
             raise changed_meanwhile(found, schema.SCHEMA_VERSION)
 
@@ -231,6 +235,31 @@ class PostgresSession:
         """Note that a redacted bundle was taken in, by the digest of its original."""
         noted = dict.fromkeys((*self.redacted_from(), original_sha256))
         schema.set_meta(self.connection, "redacted_from", ",".join(noted))
+
+    def make_position_table(self) -> None:
+        """Do nothing: the table of callers' positions is there from the beginning."""
+
+    def projection_position(self, name: str) -> int:
+        """Return how far a caller's projection is, and hold off who else runs it."""
+        self.execute("begin_projection", name=name)
+        position: int = self.fetch_all("projection_position", name=name)[0][0]
+        return position
+
+    def keep_projection_position(self, name: str, position: int) -> None:
+        """Keep how far a caller's projection is."""
+        self.execute("keep_projection_position", name=name, position=position)
+
+    def execute_plain(self, statement: str, *values: object) -> list[Row]:
+        """Run a caller's SQL in this transaction; return its rows, if it has any."""
+        self.writes_without_events = True
+        cursor = self._send(statement, values or None)
+        try:
+            return list(cursor.fetchall())
+        except psycopg.ProgrammingError as error:
+            if error.sqlstate is not None:
+                raise
+            # The server has no complaint: the statement gives no rows.
+            return []
 
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""

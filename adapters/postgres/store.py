@@ -16,8 +16,9 @@ from leasehold.adapters.postgres.transacting import (
     Transactions,
     prepare_tables,
 )
+from leasehold.adapters.postgres.watching import Listening
 from leasehold.adapters.queries import named_queries
-from leasehold.adapters.store import Clock
+from leasehold.adapters.store import Clock, Polling
 from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
@@ -91,6 +92,15 @@ class PostgresStore:
             message = f"{self.shown} was opened with read_only=True"
             raise StoreError(message)
         return self._transactions.begin(WRITE, any_version=any_version)
+
+    def watch(self) -> Polling | Listening:
+        """Return something by which to wait for commits, of any process.
+
+        A pooler that gives transactions connections in turn passes no notices on.
+        """
+        if self.target.transaction_pooling:
+            return Polling()
+        return Listening(self._transactions)
 
     def facts(self) -> dict[str, str | int]:
         """Return versions, durability, sizes and what holds readers back, by name."""

@@ -1,5 +1,6 @@
 """The transactions of a PostgreSQL store, and how each one ends."""
 
+import logging
 import os
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
@@ -25,6 +26,7 @@ from leasehold.adapters.postgres.recorder import Recorder
 from leasehold.adapters.postgres.resolving import was_stored
 from leasehold.adapters.postgres.session import PostgresSession
 from leasehold.adapters.postgres.target import Target
+from leasehold.adapters.queries import named_queries
 from leasehold.adapters.store import Clock
 from leasehold.domain.errors import LeaseholdError, StoreError
 
@@ -35,6 +37,10 @@ READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Not READ WRITE: where the server is set to be read only, it shall be.
 WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
+_log: Final = logging.getLogger("leasehold")
+
+_COMMITTED: Final = "COMMIT"
+_WAKE_FOLLOWERS: Final = named_queries(__package__, "locking")["wake_followers"]
 _READ_ONCE_POOLED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 _SERVER_VERSION_LEAST: Final = 130_000
 _ENCODING: Final = "UTF8"
@@ -183,17 +189,24 @@ class Transaction:
         session = self._session
         if session is None:
             return
+        committed = None
         try:
             session.finish()
             committed = session.connection.execute(b"COMMIT")
+            if session.is_followed:
+                session.connection.execute(_WAKE_FOLLOWERS.encode())
             self._leave_pipeline()
         except DRIVER_ERRORS as error:
+            if committed is not None and committed.statusmessage == _COMMITTED:
+                # Followers look by themselves, a little later.
+                _log.warning("followers of the log were not woken", exc_info=True)
+                return
             if not (is_lost(error) or session.connection.closed):
                 raise
             if not self._took_effect(session, error):
                 raise
         else:
-            if committed.statusmessage != "COMMIT":
+            if committed.statusmessage != _COMMITTED:
                 message = "the database undid the call; nothing was written"
                 raise StoreError(message)
 

@@ -30,6 +30,12 @@ _RESTORE_BEST_EFFORT: Final = (
     f"INSERT INTO stream_frame ({_FRAME_COLUMNS}) "  # noqa: S608
     f"SELECT {_FRAME_COLUMNS} FROM temp.kept_frame"
 )
+_POSITION_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS leasehold_projection (
+    name TEXT PRIMARY KEY,
+    position INTEGER NOT NULL
+) WITHOUT ROWID
+"""
 _REDACTED_FROM: Final = "SELECT value FROM leasehold_meta WHERE key = 'redacted_from'"
 _RESTORE_EVENT: Final = """
 INSERT INTO stored_events
@@ -144,6 +150,24 @@ class SQLiteSession:
         """Note that a redacted bundle was taken in, by the digest of its original."""
         noted = dict.fromkeys((*self.redacted_from(), original_sha256))
         schema.set_meta(self.cursor, "redacted_from", ",".join(noted))
+
+    def make_position_table(self) -> None:
+        """Make the table of the positions of callers' projections, if it is missing."""
+        self.cursor.execute(_POSITION_TABLE)
+
+    def projection_position(self, name: str) -> int:
+        """Return how far a caller's projection is; 0 for a new one."""
+        self.execute("begin_projection", name=name)
+        position: int = self.fetch_all("projection_position", name=name)[0][0]
+        return position
+
+    def keep_projection_position(self, name: str, position: int) -> None:
+        """Keep how far a caller's projection is."""
+        self.execute("keep_projection_position", name=name, position=position)
+
+    def execute_plain(self, statement: str, *values: object) -> list[Row]:
+        """Run a caller's SQL in this transaction; return its rows, if it has any."""
+        return self.cursor.execute(statement, values).fetchall()
 
     def project(self, recorded: RecordedEvent) -> None:
         """Apply what a stored event projects."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from leasehold.adapters.sqlite import schema
 from leasehold.adapters.sqlite.connecting import Target
 from leasehold.adapters.sqlite.transacting import Transaction, Transactions
-from leasehold.adapters.store import Clock
+from leasehold.adapters.store import Clock, Polling
 from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
@@ -114,6 +114,10 @@ class SQLiteStore:
         """Return the versions that the store was written by; empty for a new one."""
         with self.read() as session:
             return schema.versions(session.cursor)
+
+    def watch(self) -> Polling:
+        """Return something by which to wait for commits: SQLite tells of none."""
+        return Polling()
 
     def facts(self) -> dict[str, str | int]:
         """Return versions, durability and sizes, by name."""

@@ -180,6 +180,23 @@ BEGIN
 END
 $$;
 
+-- Followers of the log hold a shared lock of this number; a writer that finds it free
+-- has nobody to wake.
+CREATE FUNCTION leasehold_is_followed() RETURNS BOOLEAN
+LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+    SELECT CASE
+        WHEN pg_try_advisory_lock(leasehold_floor_class() # 2, 0)
+        THEN NOT pg_advisory_unlock(leasehold_floor_class() # 2, 0)
+        ELSE TRUE
+    END
+$$;
+
+-- How far the projections of callers' own are.
+CREATE TABLE leasehold_projection (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    position BIGINT NOT NULL
+);
+
 CREATE TABLE best_effort_rate (
     execution_id TEXT COLLATE "C" NOT NULL,
     attempt_index BIGINT NOT NULL,

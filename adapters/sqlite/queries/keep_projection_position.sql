@@ -1,0 +1,4 @@
+-- Keep how far a projection of a caller's own is.
+UPDATE leasehold_projection
+SET position = :position
+WHERE name = :name
