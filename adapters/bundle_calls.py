@@ -77,7 +77,7 @@ class BundleCommands(Commands):
             events: Iterable[Stored] = _events(session, chosen, settled)
             if redact:
                 events = redacted_events(events)
-            expected: int = session.fetch_all("event_count")[0][0]
+            expected: int = session.fetch_all("last_position")[0][0]
             for number, stored in enumerate(events, start=1):
                 writer.add(stored)
                 if progress is not None:
@@ -119,7 +119,7 @@ class BundleCommands(Commands):
             file.seek(0)
             with self._store.write() as session:
                 session.lock_names(names)
-                is_empty = session.fetch_all("event_count")[0][0] == 0
+                is_empty = session.fetch_all("last_position")[0][0] == 0
                 events = BundleReader(file).events()
                 for number, (recorded, state) in enumerate(events, start=1):
                     _take_in(session, recorded, state, keep_position=is_empty)

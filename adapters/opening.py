@@ -138,9 +138,15 @@ def _sqlite_path(url: str) -> Path | None:
         raise InvalidInputError(message)
     name = url.removeprefix(_SQLITE_FILE)
     if not url.startswith(_SQLITE_FILE) or not _is_file_name(name):
-        message = f"url must be one of {_FORMS}; got {url!r}"
+        message = f"url must be one of {_FORMS}; got {_without_secrets(url)!r}"
         raise InvalidInputError(message)
     return Path(name).absolute()
+
+
+def _without_secrets(url: str) -> str:
+    """Leave out what may hold a password: all but the scheme of what names a user."""
+    scheme, found, rest = url.partition(":")
+    return f"{scheme}:…" if found and ("@" in rest or "password" in rest) else url
 
 
 def _is_file_name(name: str) -> bool:

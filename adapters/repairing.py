@@ -29,7 +29,7 @@ def rebuild(store: Store, progress: Progress | None = None) -> list[RowDifferenc
     """
     events, suspects = 0, []
     with store.read() as session:
-        expected = session.fetch_all("event_count")[0][0]
+        expected = session.fetch_all("last_position")[0][0]
         for walked in walk(session):
             if any(True for _ in differences_of(walked)):
                 suspects.append(walked.execution_id)

@@ -202,7 +202,7 @@ class ReplayCommands(Commands):
         if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint.parse(checkpoint)
         with self._store.read() as session:
-            expected: int = session.fetch_all("event_count")[0][0]
+            expected: int = session.fetch_all("last_position")[0][0]
             return verifying.verify(
                 session,
                 checkpoint=checkpoint,

@@ -188,7 +188,7 @@ class ReplayedStore:
             # What was replayed by execution would stand twice in the whole log.
             self._private.close()
             self._private = self._empty()
-            expected = source.fetch_all("event_count")[0][0]
+            expected = source.fetch_all("last_position")[0][0]
             self._fill(self._told(log_until(source, self._moment), expected))
             self._is_whole = True
 

@@ -1,6 +1,7 @@
 """Making and checking the tables of an SQLite store."""
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Final
 
 from leasehold.adapters.queries import schema_text, statements
@@ -40,6 +41,13 @@ def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
     _run(cursor, "projected")
     set_meta(cursor, "schema_version", str(SCHEMA_VERSION))
     set_projection_version(cursor, projection_version)
+
+
+def make_position_table(cursor: sqlite3.Cursor) -> None:
+    """Make the table of the positions of callers' projections, if it is missing."""
+    for statement in _statements("kept"):
+        if statement.startswith("CREATE TABLE IF NOT EXISTS leasehold_projection"):
+            cursor.execute(statement)
 
 
 def set_meta(cursor: sqlite3.Cursor, key: str, value: str) -> None:
@@ -102,8 +110,7 @@ def projected_objects(cursor: sqlite3.Cursor) -> list[tuple[str, str]]:
 
 def _projected_names() -> list[str]:
     names = []
-    script = schema_text(_PACKAGE, "projected")
-    for statement in statements(script, is_complete=sqlite3.complete_statement):
+    for statement in _statements("projected"):
         words = statement.split(maxsplit=3)
         if words[1] in ("TABLE", "VIEW"):
             names.append(words[2])
@@ -111,6 +118,10 @@ def _projected_names() -> list[str]:
 
 
 def _run(cursor: sqlite3.Cursor, name: str) -> None:
-    script = schema_text(_PACKAGE, name)
-    for statement in statements(script, is_complete=sqlite3.complete_statement):
+    for statement in _statements(name):
         cursor.execute(statement)
+
+
+def _statements(name: str) -> Iterator[str]:
+    script = schema_text(_PACKAGE, name)
+    return statements(script, is_complete=sqlite3.complete_statement)

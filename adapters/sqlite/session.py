@@ -30,12 +30,6 @@ _RESTORE_BEST_EFFORT: Final = (
     f"INSERT INTO stream_frame ({_FRAME_COLUMNS}) "  # noqa: S608
     f"SELECT {_FRAME_COLUMNS} FROM temp.kept_frame"
 )
-_POSITION_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS leasehold_projection (
-    name TEXT PRIMARY KEY,
-    position INTEGER NOT NULL
-) WITHOUT ROWID
-"""
 _REDACTED_FROM: Final = "SELECT value FROM leasehold_meta WHERE key = 'redacted_from'"
 _RESTORE_EVENT: Final = """
 INSERT INTO stored_events
@@ -153,7 +147,7 @@ class SQLiteSession:
 
     def make_position_table(self) -> None:
         """Make the table of the positions of callers' projections, if it is missing."""
-        self.cursor.execute(_POSITION_TABLE)
+        schema.make_position_table(self.cursor)
 
     def projection_position(self, name: str) -> int:
         """Return how far a caller's projection is; 0 for a new one."""

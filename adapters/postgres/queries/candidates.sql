@@ -1,8 +1,9 @@
 -- The best claimable execution that the worker satisfies and that no other claim is
--- about to take, locked. Walks the index exec_state_claimable from one capability set to
--- the next, so that the cost grows with the number of sets and not with the executions
--- that wait; looks at the best :depth of each set. A row without an id says to look
--- deeper: others hold all that were looked at of some set, and a better one may follow.
+-- about to take, locked. Walks the index exec_state_claimable from one capability set
+-- to the next, so that the cost grows with the number of sets and not with the
+-- executions that wait; looks at the best :depth of each set. A row without an id says
+-- to look deeper: others hold all that were looked at of some set, and a better one may
+-- follow.
 WITH RECURSIVE waiting (capabilities) AS (
     SELECT min(capabilities)
     FROM exec_state

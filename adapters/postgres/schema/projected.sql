@@ -356,7 +356,9 @@ CREATE TABLE stream_frame (
     frame_type TEXT COLLATE "C" NOT NULL,
     payload BYTEA NOT NULL,
     correlation_id TEXT COLLATE "C",
-    mode TEXT COLLATE "C" NOT NULL CHECK (mode IN ('durable', 'summary', 'best_effort')),
+    mode TEXT COLLATE "C" NOT NULL CHECK (
+        mode IN ('durable', 'summary', 'best_effort')
+    ),
     summary_version BIGINT,
     PRIMARY KEY (execution_id, attempt_index, ts_ms, seq)
 );

@@ -45,6 +45,13 @@ BEGIN
     SELECT RAISE(ABORT, 'stored events are never replaced');
 END;
 
+-- How far the projections of callers' own are. Stores made before it was there get it
+-- with the first of them.
+CREATE TABLE IF NOT EXISTS leasehold_projection (
+    name TEXT PRIMARY KEY,
+    position INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE best_effort_rate (
     execution_id TEXT NOT NULL,
     attempt_index INTEGER NOT NULL,

@@ -1,2 +1,0 @@
--- How many events there are.
-SELECT count(*) FROM stored_events
