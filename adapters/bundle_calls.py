@@ -2,13 +2,11 @@
 
 import heapq
 import os
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 from uuid import UUID
 
+from leasehold.adapters.bundle_files import opened_to_read_twice, opened_to_write
 from leasehold.adapters.bundles import (
     BundleHeader,
     BundleReader,
@@ -18,17 +16,18 @@ from leasehold.adapters.bundles import (
     redacted_events,
 )
 from leasehold.adapters.commands import Commands
-from leasehold.adapters.store import Append, ReadSession, WriteSession
+from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
 from leasehold.adapters.walking import PAGE, Progress
 from leasehold.domain import limits
 from leasehold.domain.errors import ConflictError, NotFoundError, StoreError
 from leasehold.domain.executions import ExecutionCreated
 from leasehold.domain.records import RecordedEvent
+from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
 from leasehold.projections.changes import Place
+from leasehold.projections.registry import PROJECTION_VERSION
 
-_NO_LIMIT: Final = -1
-_SPOOLED_BYTES_MAX: Final = 16 * 1024 * 1024
-_COPIED_AT_ONCE: Final = 1024 * 1024
+_MERGED_MAX: Final = 100
+"""How many histories are read side by side; for more the whole log is read."""
 
 
 class BundleCommands(Commands):
@@ -64,7 +63,8 @@ class BundleCommands(Commands):
         chosen = None if execution_ids is None else _chosen(execution_ids)
         with self._store.read(once=True) as session:
             settled: int = session.fetch_all("settled_position")[0][0]
-        with self._store.read() as session, _opened(target) as file:
+        with self._store.read() as session, opened_to_write(target) as file:
+            _check_known(session, chosen)
             header = BundleHeader()
             if redact:
                 original = BundleWriter(None, header)
@@ -77,7 +77,7 @@ class BundleCommands(Commands):
             events: Iterable[Stored] = _events(session, chosen, settled)
             if redact:
                 events = redacted_events(events)
-            expected: int = session.fetch_all("last_position")[0][0]
+            expected = _last_position(session)
             for number, stored in enumerate(events, start=1):
                 writer.add(stored)
                 if progress is not None:
@@ -106,7 +106,7 @@ class BundleCommands(Commands):
                 the same idempotency key.
             StoreError: The source cannot be read, or the store could not do it.
         """
-        with _spooled(source) as file:
+        with opened_to_read_twice(source) as file:
             verified = BundleReader(file)
             names = []
             for recorded, _ in verified.events():
@@ -117,9 +117,13 @@ class BundleCommands(Commands):
                 message = "the bundle was not read to its end"
                 raise StoreError(message)
             file.seek(0)
-            with self._store.write() as session:
+            # Nobody else may write where positions are given and not drawn.
+            may_be_empty = self._is_empty()
+            with self._store.write(any_version=may_be_empty) as session:
+                if may_be_empty:
+                    _check_version(session, self._store.shown)
                 session.lock_names(names)
-                is_empty = session.fetch_all("last_position")[0][0] == 0
+                is_empty = may_be_empty and not _last_position(session)
                 events = BundleReader(file).events()
                 for number, (recorded, state) in enumerate(events, start=1):
                     _take_in(session, recorded, state, keep_position=is_empty)
@@ -128,6 +132,23 @@ class BundleCommands(Commands):
                 if summary.header.original_sha256 is not None:
                     session.note_redacted(summary.header.original_sha256)
         return summary
+
+    def _is_empty(self) -> bool:
+        with self._store.read(once=True) as session:
+            return not _last_position(session)
+
+
+def _last_position(session: ReadSession) -> int:
+    return int(session.fetch_all("last_position")[0][0])
+
+
+def _check_version(session: WriteSession, shown: str) -> None:
+    if session.projection_version() != PROJECTION_VERSION:
+        message = (
+            f"another version of leasehold has changed the tables of {shown} "
+            "meanwhile; open the ledger again with that version"
+        )
+        raise StoreError(message, code="schema_version")
 
 
 def _chosen(execution_ids: Collection[UUID]) -> list[str]:
@@ -138,82 +159,54 @@ def _chosen(execution_ids: Collection[UUID]) -> list[str]:
     )
 
 
+def _check_known(session: ReadSession, chosen: list[str] | None) -> None:
+    for execution_id in chosen or ():
+        if not session.fetch_all("history", execution_id=execution_id, after=0, most=1):
+            message = f"execution {execution_id} is not in this store"
+            raise NotFoundError(message)
+
+
 def _events(
     session: ReadSession, chosen: list[str] | None, settled: int
 ) -> Iterator[Stored]:
-    events = _log(session) if chosen is None else _histories(session, chosen)
-    for stored in events:
-        if stored[0] > settled:
+    if chosen is not None and len(chosen) <= _MERGED_MAX:
+        histories = (_history(session, execution_id) for execution_id in chosen)
+        rows: Iterable[Row] = heapq.merge(*histories, key=_position_of)
+    else:
+        rows = _log(session)
+        if chosen is not None:
+            wanted = set(chosen)
+            rows = (row for row in rows if row[1][:EXECUTION_ID_CHARACTERS] in wanted)
+    for position, stream_id, version, topic, state in rows:
+        if position > settled:
             return
-        yield stored
+        yield position, stream_id, version, topic, state
 
 
-def _log(session: ReadSession) -> Iterator[Stored]:
+def _position_of(row: Row) -> int:
+    return int(row[0])
+
+
+def _log(session: ReadSession) -> Iterator[Row]:
     after = 0
     while True:
         rows = session.fetch_all("log", after=after, most=PAGE)
-        for position, stream_id, version, topic, state in rows:
-            yield position, stream_id, version, topic, bytes(state)
+        yield from rows
         if len(rows) < PAGE:
             return
         after = rows[-1][0]
 
 
-def _histories(session: ReadSession, chosen: list[str]) -> Iterator[Stored]:
-    histories: list[list[tuple[Any, ...]]] = []
-    for execution_id in chosen:
+def _history(session: ReadSession, execution_id: str) -> Iterator[Row]:
+    after = 0
+    while True:
         rows = session.fetch_all(
-            "history", execution_id=execution_id, after=0, most=_NO_LIMIT
+            "history", execution_id=execution_id, after=after, most=PAGE
         )
-        if not rows:
-            message = f"execution {execution_id} is not in this store"
-            raise NotFoundError(message)
-        histories.append([tuple(row) for row in rows])
-    for position, stream_id, version, topic, state in heapq.merge(*histories):
-        yield position, stream_id, version, topic, bytes(state)
-
-
-@contextmanager
-def _opened(target: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
-    """Open a target; a path gets its content whole, at the end, or not at all."""
-    if not isinstance(target, str | os.PathLike):
-        yield target
-        return
-    path = Path(target)
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            try:
-                yield file  # type: ignore[misc]
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise StoreError(message) from error
-
-
-@contextmanager
-def _spooled(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
-    """Open a source so that it can be read twice."""
-    if isinstance(source, str | os.PathLike):
-        try:
-            with Path(source).open("rb") as file:
-                yield file
-        except OSError as error:
-            message = f"{source} cannot be read: {error.strerror}"
-            raise StoreError(message) from error
-        return
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES_MAX) as spool:
-        while chunk := source.read(_COPIED_AT_ONCE):
-            spool.write(chunk)
-        spool.seek(0)
-        yield spool  # type: ignore[misc]
+        yield from rows
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][0]
 
 
 def _names(created: ExecutionCreated) -> list[str]:

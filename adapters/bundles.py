@@ -40,6 +40,7 @@ _EVENT: Final = re.compile(
     rb'"topic":"([a-z_.]{1,64})","version":([1-9][0-9]{0,18})\}'
 )
 _HEX_DIGITS: Final = 64
+_FIRST_HEAD: Final = bytes.fromhex(codec.FIRST_HASH)
 
 Stored = tuple[int, str, int, str, bytes]
 """An event as a store has it: position, stream, version, topic and state."""
@@ -103,6 +104,58 @@ def _event_line(stored: Stored) -> bytes:
     )
 
 
+class Sequence:
+    """Holds each event against those before it, in log order.
+
+    Attributes:
+        executions: The executions that were begun.
+    """
+
+    def __init__(self) -> None:
+        """Begin before the first event."""
+        self.executions: set[str] = set()
+        self._position = 0
+        self._heads: dict[str, tuple[int, bytes]] = {}
+
+    def check(self, stored: Stored) -> RecordedEvent:
+        """Return the next event, if it goes on where those before it end.
+
+        Raises:
+            StoreError: `corrupt_event`: it does not, or cannot be read; the message
+                says what is wrong.
+        """
+        position, stream_id, version, topic, state = stored
+        if not self._position < position <= limits.POSITION_MAX:
+            raise _corrupt("its position is not higher than that of the one before")
+        last, head = self._heads.get(stream_id, (0, _FIRST_HEAD))
+        if version != last + 1:
+            raise _corrupt(
+                f"version {version} of stream {stream_id} does not follow version "
+                f"{last}: an event is missing, doubled or moved"
+            )
+        recorded = codec.decode(position, stream_id, version, topic, state)
+        _, content = codec.split(state)
+        expected = codec.hash_of(head.hex(), stream_id, version, topic, content)
+        if recorded.sha256 != expected:
+            raise _corrupt("its hash does not follow from the events before it")
+        event = recorded.event
+        if streams.of_event(event, event.execution_id) != stream_id:
+            raise _corrupt("the event is not of the stream that it stands in")
+        execution_id = stream_id[:EXECUTION_ID_CHARACTERS]
+        if isinstance(event, ExecutionCreated) == (execution_id in self.executions):
+            raise _corrupt(
+                f"execution {execution_id} is not created once, before all else"
+            )
+        self.executions.add(execution_id)
+        self._heads[stream_id] = (version, bytes.fromhex(expected))
+        self._position = position
+        return recorded
+
+
+def _corrupt(text: str) -> StoreError:
+    return StoreError(text, code="corrupt_event")
+
+
 class BundleWriter:
     """Writes lines, and keeps the digest over them."""
 
@@ -116,32 +169,36 @@ class BundleWriter:
         self._target = target
         self._header = header
         self._digest = hashlib.sha256()
-        self._executions: set[str] = set()
+        self._sequence = Sequence()
         self._events = 0
         self._write(header.line())
 
-    def add(self, stored: Stored) -> None:
-        """Write an event.
+    def add(self, stored: Stored) -> RecordedEvent:
+        """Write an event; return it.
 
         Raises:
-            StoreError: `corrupt_event`: its bytes are not those of a line.
+            StoreError: `corrupt_event`: a reader would refuse it.
         """
-        line = _event_line(stored)
-        if _EVENT.fullmatch(line[:-1]) is None:
+        try:
+            line = _event_line(stored)
+            if _EVENT.fullmatch(line[:-1]) is None:
+                raise _corrupt("it does not make a line")
+            recorded = self._sequence.check(stored)
+        except (StoreError, ValueError, TypeError, AttributeError) as error:
             message = (
                 f"the event at position {stored[0]} (stream {stored[1]}, version "
-                f"{stored[2]}) cannot be written to a bundle: it was damaged"
+                f"{stored[2]}) was damaged and cannot be written to a bundle: {error}"
             )
-            raise StoreError(message, code="corrupt_event")
+            raise StoreError(message, code="corrupt_event") from error
         self._write(line)
         self._events += 1
-        self._executions.add(stored[1][:EXECUTION_ID_CHARACTERS])
+        return recorded
 
     def finish(self) -> BundleSummary:
         """Write the closing line."""
         sha256 = self._digest.hexdigest()
         self._write(_line({"events": self._events, "sha256": sha256}))
-        executions = len(self._executions)
+        executions = len(self._sequence.executions)
         return BundleSummary(self._events, executions, sha256, self._header)
 
     def _write(self, line: bytes) -> None:
@@ -186,9 +243,7 @@ class BundleReader:
         self._source = source
         self._digest = hashlib.sha256()
         self._number = 0
-        self._executions: set[str] = set()
-        self._heads: dict[str, tuple[int, str]] = {}
-        self._position = 0
+        self._sequence = Sequence()
         self.summary: BundleSummary | None = None
 
     def events(self) -> Iterator[tuple[RecordedEvent, bytes]]:
@@ -206,7 +261,8 @@ class BundleReader:
         if self._source.read(1):
             raise self._wrong("something follows the closing line")
         sha256 = self._digest.hexdigest()
-        self.summary = BundleSummary(events, len(self._executions), sha256, header)
+        executions = len(self._sequence.executions)
+        self.summary = BundleSummary(events, executions, sha256, header)
 
     def _next_line(self) -> bytes:
         self._number += 1
@@ -236,7 +292,7 @@ class BundleReader:
         if told.get("bundle") != _NAME:
             raise self._wrong("it is not the header of a leasehold bundle")
         version = told.get("format_version")
-        if version != FORMAT_VERSION or isinstance(version, bool):
+        if type(version) is not int or version != FORMAT_VERSION:
             raise self._wrong(
                 f"its format_version is {version!r}, this version of leasehold reads "
                 f"{FORMAT_VERSION}"
@@ -256,7 +312,8 @@ class BundleReader:
             "original_sha256",
         }
         if unknown:
-            raise self._wrong(f"it tells what is not known: {', '.join(unknown)}")
+            named = ", ".join(sorted(unknown))
+            raise self._wrong(f"it tells what is not known: {named}")
         self._digest.update(line + b"\n")
         return BundleHeader(is_redacted, original)
 
@@ -264,7 +321,8 @@ class BundleReader:
         if not isinstance(told, dict):
             raise self._wrong("its schema_versions are missing")
         for topic, version in told.items():
-            if type(version) is not int or version > _SCHEMA_VERSIONS.get(topic, 0):
+            known = _SCHEMA_VERSIONS.get(topic, 0)
+            if type(version) is not int or not 1 <= version <= known:
                 raise self._wrong(
                     f"it has events of {topic!r} in version {version!r}, which this "
                     "version of leasehold does not know; install a later one"
@@ -276,41 +334,18 @@ class BundleReader:
             raise self._wrong("it is not the line of an event")
         position, version = int(match[1]), int(match[5])
         state, stream_id, topic = match[2], match[3].decode(), match[4].decode()
-        if not self._position < position <= limits.POSITION_MAX:
-            raise self._wrong("its position is not higher than that of the line before")
-        last, head = self._heads.get(stream_id, (0, codec.FIRST_HASH))
-        if version != last + 1:
-            raise self._wrong(
-                f"version {version} of stream {stream_id} does not follow version "
-                f"{last}: a line is missing, doubled or moved"
-            )
         try:
-            recorded = codec.decode(position, stream_id, version, topic, state)
-            _, content = codec.split(state)
-            expected = codec.hash_of(head, stream_id, version, topic, content)
+            recorded = self._sequence.check(
+                (position, stream_id, version, topic, state)
+            )
         except StoreError as error:
             raise self._wrong(str(error)) from error
-        if recorded.sha256 != expected:
-            raise self._wrong("its hash does not follow from the events before it")
-        event = recorded.event
-        if streams.of_event(event, event.execution_id) != stream_id:
-            raise self._wrong("the event is not of the stream that it stands in")
-        self._check_begun(recorded)
-        self._heads[stream_id] = (version, recorded.sha256)
-        self._position = position
         return recorded, state
-
-    def _check_begun(self, recorded: RecordedEvent) -> None:
-        execution_id = str(recorded.event.execution_id)
-        if isinstance(recorded.event, ExecutionCreated):
-            self._executions.add(execution_id)
-        elif execution_id not in self._executions:
-            raise self._wrong(f"execution {execution_id} does not begin in the bundle")
 
     def _check_end(self, line: bytes, events: int) -> None:
         told = self._parsed(line)
         sha256 = self._digest.hexdigest()
-        if told != {"events": events, "sha256": sha256}:
+        if line != _line({"events": events, "sha256": sha256})[:-1]:
             raise self._wrong(
                 f"it tells of {told.get('events')!r} events and the digest "
                 f"{told.get('sha256')!r}; the lines before it are {events} events "

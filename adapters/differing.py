@@ -1,6 +1,6 @@
 """What differs between two states of the rows, and which event made it so."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -20,18 +20,32 @@ from leasehold.projections import (
     summary,
 )
 from leasehold.projections.registry import KEYS
-from leasehold.projections.tables import Key, TableRow, Tables
+from leasehold.projections.tables import (
+    DEFAULTS,
+    Key,
+    TableRow,
+    Tables,
+    changes_of,
+    key_of,
+)
 
 Columns = Mapping[str, tuple[Any, Any]]
 """The columns that differ, each with the values of the two sides."""
 
-SHOWN_AS: Final = {exec_core.STATE: "exec_core", exec_core.BLOB: "exec_core"}
+RowId = tuple[str, Key]
+"""A table, and the key of a row there."""
+
+EXEC_CORE: Final = "exec_core"
+SHOWN_AS: Final = {exec_core.STATE: EXEC_CORE, exec_core.BLOB: EXEC_CORE}
 """By what name people know a table that is a part of another one."""
+
+NO_BLOB: Final[TableRow] = {**DEFAULTS[exec_core.BLOB], "result": None}
+"""What people see of an execution that has no row in the table of bytes."""
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     table: tuple(field.name for field in fields(row))
     for table, row in (
-        ("exec_core", ExecutionRow),
+        (EXEC_CORE, ExecutionRow),
         (attempt.TABLE, AttemptRow),
         (summary.TABLE, SummaryRow),
         (lease_event.TABLE, LeaseEventRow),
@@ -86,46 +100,81 @@ def differing_columns(
     return columns or None
 
 
-def last_change(
-    recorded: Sequence[RecordedEvent], table: str, key: Key, columns: Iterable[str] = ()
-) -> RecordedEvent | None:
-    """Return the last event that gave a row another value in one of some columns.
+def last_changes(
+    recorded: Iterable[RecordedEvent], wanted: Mapping[RowId, Collection[str]]
+) -> dict[RowId, RecordedEvent]:
+    """Return the last event that gave each of some rows another value.
 
     Args:
         recorded: The events of an execution in log order.
-        table: The table.
-        key: The row.
-        columns: The columns; none for any.
+        wanted: For each row the columns that count; none for any.
 
     Returns:
-        None where no event made the row.
+        The events of those rows that an event made.
     """
-    wanted = tuple(columns)
+    tables = Tables()
+    before: dict[RowId, TableRow] = {}
+    changed: dict[RowId, RecordedEvent] = {}
+    for event in recorded:
+        changes = changes_of(event)
+        tables.apply(changes, event.position)
+        for change in changes:
+            row_id = change.table, key_of(change, event.position)
+            columns = wanted.get(row_id)
+            row = tables.rows(change.table).get(row_id[1])
+            if columns is None or row is None:
+                continue
+            earlier = before.get(row_id)
+            if earlier is None or any(
+                row.get(column) != earlier.get(column) for column in columns or row
+            ):
+                changed[row_id] = event
+            before[row_id] = dict(row)
+    return changed
+
+
+def last_change_seen(
+    recorded: Iterable[RecordedEvent], table: str, key: Key, column: str
+) -> RecordedEvent | None:
+    """Return the last event that gave a column that people query another value.
+
+    Returns:
+        The event that made the row, where the column kept its first value; None where
+        no event made the row.
+    """
     tables, changed = Tables(), None
-    before: TableRow | None = None
+    before: Any = None
     for event in recorded:
         tables.project(event)
-        row = tables.rows(table).get(key)
+        row = _row_seen(tables, table, key)
         if row is None:
             continue
-        if before is None or any(
-            row.get(column) != before.get(column) for column in wanted or row
-        ):
+        value = row.get(column)
+        if changed is None or value != before:
             changed = event
-        before = dict(row)
+        before = value
     return changed
+
+
+def core_row(state: TableRow | None, blob: TableRow | None) -> TableRow | None:
+    """Return the row of exec_core that is kept as two."""
+    if state is None:
+        return blob
+    return {**state, **NO_BLOB} if blob is None else {**state, **blob}
+
+
+def _row_seen(tables: Tables, table: str, key: Key) -> TableRow | None:
+    if table != EXEC_CORE:
+        return tables.rows(table).get(key)
+    state = tables.rows(exec_core.STATE).get(key)
+    blob = tables.rows(exec_core.BLOB).get(key)
+    return None if state is None else core_row(state, blob)
 
 
 def people_see(tables: Tables, table: str) -> dict[Key, TableRow]:
     """Return the rows of a table that people query, with its columns and no others."""
-    if table != "exec_core":
-        rows = tables.rows(table)
-    else:
-        blobs = tables.rows(exec_core.BLOB)
-        rows = {
-            key: {**row, **blobs.get(key, {})}
-            for key, row in tables.rows(exec_core.STATE).items()
-        }
+    kept_as = exec_core.STATE if table == EXEC_CORE else table
+    rows = {key: _row_seen(tables, table, key) or {} for key in tables.rows(kept_as)}
     return {
         key: {column: row.get(column) for column in COLUMNS[table]}
         for key, row in rows.items()
@@ -133,11 +182,14 @@ def people_see(tables: Tables, table: str) -> dict[Key, TableRow]:
 
 
 def differences_between(before: Tables, after: Tables) -> Iterator[RowDifference]:
-    """Give the rows that people query in which two states differ, table by table."""
+    """Give the rows that people query in which two states differ.
+
+    Table by table, in the order of keys.
+    """
     for table in COLUMNS:
         earlier, later = people_see(before, table), people_see(after, table)
         key_columns = KEYS.get(table, ("execution_id",))
-        for key in dict.fromkeys((*earlier, *later)):
+        for key in sorted({*earlier, *later}):
             if earlier.get(key) != later.get(key):
                 named = dict(zip(key_columns, key, strict=True))
                 yield RowDifference(table, named, earlier.get(key), later.get(key))

@@ -26,7 +26,9 @@ class FollowCommands(Commands):
         """Follow the log: an iterator that goes on as events are committed.
 
         Also those of other processes and hosts. Nothing is left out, whatever commits
-        late: it stops at the settled position and waits there.
+        late: it stops at the settled position and waits there. To go on after an
+        error of the store, iterate on; in another process, give it the `position` of
+        this one.
 
         Args:
             after: The position of the last event seen; 0 for the beginning, None for
@@ -55,15 +57,21 @@ class FollowCommands(Commands):
         keeps it up; else call `catch_up` when it suits.
 
         Args:
-            projection: Has `topics` (empty for all), `create(execute)`, which makes
-                tables where they are not there, and `apply(recorded, execute)`.
-                `execute(statement, *values)` runs SQL of the store's database.
+            projection: Has `create(execute)`, which makes tables where they are not
+                there, `apply(recorded, execute)`, and `topics` where it does not want
+                all. `execute(statement, *values)` runs SQL of the store's database
+                and returns the rows; values stand as `?` in the statement on SQLite
+                and as `%s` on PostgreSQL (and a `%` beside values as `%%`).
             name: What its position is stored under, 1 to 64 bytes; another name
                 begins at the first event.
+
+        Returns:
+            The projection, caught up with all that was settled.
 
         Raises:
             InvalidInputError: It is no projection, or the name breaks its rule.
             StoreError: The store could not do it.
+            Exception: What `apply` raised; nothing of that transaction is kept.
         """
         check_projection(projection, name)
         return RunningProjection(self._store, projection, name)

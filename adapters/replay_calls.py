@@ -10,9 +10,10 @@ from leasehold.adapters.checkpoints import Checkpoint, digest_until
 from leasehold.adapters.commands import Commands, Draws
 from leasehold.adapters.differing import (
     COLUMNS,
+    EXEC_CORE,
     RowDifference,
     differences_between,
-    last_change,
+    last_change_seen,
 )
 from leasehold.adapters.reader import Reader
 from leasehold.adapters.replaying import (
@@ -28,12 +29,11 @@ from leasehold.domain import limits
 from leasehold.domain.errors import InvalidInputError, NotFoundError
 from leasehold.domain.records import RecordedEvent
 from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
-from leasehold.projections import attempt, exec_core, summary
+from leasehold.projections import attempt, summary
 from leasehold.projections.tables import Key, Tables
 
-_OF_EXECUTION: Final = ("exec_core",)
+_OF_EXECUTION: Final = (EXEC_CORE,)
 _OF_ATTEMPT: Final = (attempt.TABLE, summary.TABLE)
-_OF_BLOB: Final = ("payload", "result")
 
 
 class ReplayCommands(Commands):
@@ -126,10 +126,13 @@ class ReplayCommands(Commands):
         found: list[RowDifference] = []
         with self._store.read() as session:
             for execution_id in _executions_between(session, first, last):
-                states = [
-                    _tables_at(session, execution_id, moment) for moment in (one, other)
-                ]
-                found += differences_between(*states)
+                states = {
+                    moment.position: _tables_at(session, execution_id, moment)
+                    for moment in (one, other)
+                }
+                found += differences_between(
+                    states[one.position], states[other.position]
+                )
         return found
 
     def why(
@@ -164,10 +167,6 @@ class ReplayCommands(Commands):
                 "attempt_index", attempt_index, least=0, most=limits.POSITION_MAX
             )
             key = (*key, attempt_index)
-        elif column in _OF_BLOB:
-            table = exec_core.BLOB
-        else:
-            table = exec_core.STATE
         with self._store.read(once=True) as session:
             history = history_until(
                 session, str(execution_id), Moment(limits.POSITION_MAX)
@@ -176,7 +175,7 @@ class ReplayCommands(Commands):
         if not recorded:
             message = f"execution {execution_id} is not in this store"
             raise NotFoundError(message)
-        return last_change(recorded, table, key, (column,))
+        return last_change_seen(recorded, table, key, column)
 
     def verify(
         self,
@@ -253,7 +252,7 @@ def _executions_between(session: ReadSession, first: int, last: int) -> list[str
         for position, stream_id, *_ in rows:
             if position > last:
                 return sorted(found)
-            found[stream_id[:EXECUTION_ID_CHARACTERS]] = None
+            found[str(stream_id)[:EXECUTION_ID_CHARACTERS]] = None
         if len(rows) < PAGE:
             return sorted(found)
         after = rows[-1][0]

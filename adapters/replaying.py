@@ -5,7 +5,9 @@ to the place in question; both once. Replaying is a fold over events: it asks no
 and draws nothing.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Never, Self
 
@@ -110,6 +112,8 @@ class ReplayedStore:
         self._now_ms = 0 if moment.at_ms is None else moment.at_ms
         self._replayed: set[str] = set()
         self._is_whole = False
+        self._is_closed = False
+        self._turn = threading.RLock()
         self._private = self._empty()
 
     @property
@@ -131,15 +135,22 @@ class ReplayedStore:
         """Open a session that replays what it is asked about."""
         return _Replaying(self)
 
-    def session_for(self, execution_id: object) -> Any:  # noqa: ANN401
-        """Open a session of the private store, with what a question needs replayed."""
-        self._need(None if execution_id is None else str(execution_id))
-        return self._private.read(once=True)
+    @contextmanager
+    def session_for(self, execution_id: object) -> Iterator[ReadSession]:
+        """Open a session of the private store, with what a question needs replayed.
+
+        Threads take turns: one may replay what another is to read.
+        """
+        with self._turn:
+            self._need(None if execution_id is None else str(execution_id))
+            with self._private.read(once=True) as session:
+                yield session
 
     def now_ms(self) -> int:
         """Return the time of the moment: of its last event, where none was asked."""
         if self._moment.at_ms is None:
-            self._need(None)
+            with self._turn:
+                self._need(None)
         return self._now_ms
 
     def redacted_from(self) -> tuple[str, ...]:
@@ -169,8 +180,10 @@ class ReplayedStore:
         return {"backend": self.backend.value, "last_position": self._moment.position}
 
     def close(self) -> None:
-        """Let go of the private store."""
-        self._private.close()
+        """Let go of the private store; there is nothing to be read any more."""
+        with self._turn:
+            self._is_closed = True
+            self._private.close()
 
     def _empty(self) -> Store:
         private = self._make_private(lambda: self._now_ms)
@@ -178,6 +191,9 @@ class ReplayedStore:
         return private
 
     def _need(self, execution_id: str | None) -> None:
+        if self._is_closed:
+            message = "the reader of an earlier time is closed: its block has ended"
+            raise StoreError(message)
         if self._is_whole or execution_id in self._replayed:
             return
         with self._source.read() as source:
@@ -188,6 +204,7 @@ class ReplayedStore:
             # What was replayed by execution would stand twice in the whole log.
             self._private.close()
             self._private = self._empty()
+            self._replayed.clear()
             expected = source.fetch_all("last_position")[0][0]
             self._fill(self._told(log_until(source, self._moment), expected))
             self._is_whole = True
@@ -195,8 +212,15 @@ class ReplayedStore:
     def _fill(self, events: Iterator[tuple[RecordedEvent, bytes]]) -> None:
         with self._private.write() as session:
             for recorded, state in events:
-                session.restore(recorded, state)
-                session.project(recorded)
+                try:
+                    session.restore(recorded, state)
+                    session.project(recorded)
+                except (ValueError, TypeError, KeyError, OverflowError) as error:
+                    message = (
+                        f"the event at position {recorded.position} cannot be "
+                        f"projected: {error}"
+                    )
+                    raise StoreError(message, code="corrupt_event") from error
                 if self._moment.at_ms is None:
                     self._now_ms = max(self._now_ms, recorded.recorded_at_ms)
 
@@ -234,8 +258,7 @@ class _Replaying:
 
     def fetch_all(self, query: str, **parameters: object) -> list[Row]:
         with self._store.session_for(parameters.get("execution_id")) as session:
-            found: list[Row] = session.fetch_all(query, **parameters)
-            return found
+            return session.fetch_all(query, **parameters)
 
     def fetch_one(self, query: str, **parameters: object) -> Row | None:
         rows = self.fetch_all(query, **parameters)
@@ -255,5 +278,4 @@ class _Replaying:
 
     def rows_of(self, table: str, execution_id: str) -> list[dict[str, Any]]:
         with self._store.session_for(execution_id) as session:
-            found: list[dict[str, Any]] = session.rows_of(table, execution_id)
-            return found
+            return session.rows_of(table, execution_id)

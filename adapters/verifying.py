@@ -8,18 +8,21 @@ from typing import Final
 from leasehold.adapters import codec
 from leasehold.adapters.checkpoints import Checkpoint, digest_until
 from leasehold.adapters.differing import (
+    NO_BLOB,
     SHOWN_AS,
     Columns,
+    RowId,
     differing_columns,
-    last_change,
+    last_changes,
 )
 from leasehold.adapters.store import ReadSession, Row
-from leasehold.adapters.walking import Progress, Walked, walk
-from leasehold.domain import streams
+from leasehold.adapters.walking import Progress, Walked, decoded, walk
 from leasehold.domain.errors import StoreError
+from leasehold.domain.executions import ExecutionCreated
 from leasehold.domain.records import RecordedEvent
+from leasehold.projections import exec_core
 from leasehold.projections.registry import KEYS
-from leasehold.projections.tables import Key, Tables
+from leasehold.projections.tables import Key, TableRow, Tables
 
 FAULTS_MAX: Final = 1_000
 """How many faults a report names; it counts the others."""
@@ -33,11 +36,12 @@ class FaultKind(StrEnum):
     VERSION = "version"
     """A version of a stream is missing, or there twice."""
     ORDER = "order"
-    """Positions or times do not grow along a stream or an execution."""
+    """Positions or times do not grow along a stream or an execution, or an execution
+    does not begin with its creation."""
     CHAIN = "chain"
     """A hash does not follow from the bytes and the hash before."""
     UNREADABLE = "unreadable"
-    """An event cannot be decoded, or is not of the stream that it stands in."""
+    """An event cannot be decoded or projected, or is of another stream."""
     ROW = "row"
     """A row differs from the replay, is missing, or has no event behind it."""
     CHECKPOINT = "checkpoint"
@@ -136,22 +140,31 @@ def faults_of(walked: Walked) -> Iterator[VerifyFault]:
     if not walked.events:
         yield from _rows_without_events(walked)
         return
-    yield from _faults_of_streams(walked)
+    found = list(_faults_of_streams(walked))
+    yield from found
     recorded: list[RecordedEvent] = []
-    readable = True
+    unreadable = 0
     for row in walked.events:
-        event = _decoded(row)
-        if isinstance(event, RecordedEvent):
-            recorded.append(event)
-        else:
-            readable = False
-            yield _at(row, walked, FaultKind.UNREADABLE, event)
-    recorded.sort(key=lambda event: event.position)
+        try:
+            recorded.append(decoded(row))
+        except StoreError as error:
+            unreadable += 1
+            yield _at(row, walked, FaultKind.UNREADABLE, str(error))
+    recorded.sort(key=_position_of)
     yield from _faults_of_times(walked, recorded)
-    if readable:
-        tables = Tables()
-        for event in recorded:
+    if unreadable:
+        return
+    if not found:
+        yield from _faults_of_beginning(walked, recorded)
+    tables = Tables()
+    for event in recorded:
+        try:
             tables.project(event)
+        except StoreError as error:
+            unreadable += 1
+            place = (event.position, event.stream_id, event.version)
+            yield _at(place, walked, FaultKind.UNREADABLE, str(error))
+    if not unreadable:
         yield from _faults_of_rows(walked, tables, recorded)
 
 
@@ -161,8 +174,9 @@ def _faults_of_checkpoint(
     sha256, last = digest_until(session, checkpoint.position)
     if last < checkpoint.position:
         text = (
-            f"the log ends at position {last}, and the checkpoint of "
-            f"{checkpoint.at_ms} ms knew it up to {checkpoint.position}: it was cut"
+            f"the checkpoint of {checkpoint.at_ms} ms ends with the event at position "
+            f"{checkpoint.position}, which is not there: the log was cut, or has "
+            f"another event after position {last}"
         )
     elif sha256 != checkpoint.sha256:
         text = (
@@ -186,8 +200,15 @@ def _faults_of_streams(walked: Walked) -> Iterator[VerifyFault]:
     for row in walked.events:
         if row[1] != stream_id:
             stream_id, version, position, head = row[1], 0, 0, codec.FIRST_HASH
+        if type(row[2]) is not int:
+            text = f"its version is no number, but {_shown(row[2])}"
+            yield _at(row, walked, FaultKind.VERSION, text)
+            continue
         contiguous = row[2] == version + 1
-        if not contiguous:
+        if row[2] <= version:
+            text = f"version {row[2]} is there twice"
+            yield _at(row, walked, FaultKind.VERSION, text)
+        elif not contiguous:
             wanted = version + 1
             text = f"version {wanted} is missing before it: an event was removed"
             yield _at(row, walked, FaultKind.VERSION, text)
@@ -197,7 +218,7 @@ def _faults_of_streams(walked: Walked) -> Iterator[VerifyFault]:
         try:
             stored, content = codec.split(row[4])
             expected = codec.hash_of(head, row[1], row[2], row[3], content)
-        except StoreError as error:
+        except (StoreError, ValueError) as error:
             text = f"its hash cannot be told: {error}"
             yield _at(row, walked, FaultKind.CHAIN, text)
             stored = head
@@ -219,17 +240,24 @@ def _usable(stored: str, head: str) -> str:
         return head
 
 
-def _decoded(row: Row) -> RecordedEvent | str:
-    """Return the event, or what is wrong with it."""
-    try:
-        position, stream_id, version, topic, state = row
-        recorded = codec.decode(position, stream_id, version, topic, state)
-    except StoreError as error:
-        return str(error)
-    home = streams.of_event(recorded.event, recorded.event.execution_id)
-    if home != recorded.stream_id:
-        return f"it tells of stream {home}, and stands in another one"
-    return recorded
+def _position_of(recorded: RecordedEvent) -> int:
+    return recorded.position
+
+
+def _faults_of_beginning(
+    walked: Walked, recorded: Sequence[RecordedEvent]
+) -> Iterator[VerifyFault]:
+    """Say where an execution that is not created first, or is created twice, shows."""
+    for number, event in enumerate(recorded):
+        if isinstance(event.event, ExecutionCreated) != (number == 0):
+            text = (
+                "its execution was created before"
+                if number
+                else "its execution is not created before it"
+            )
+            place = (event.position, event.stream_id, event.version)
+            yield _at(place, walked, FaultKind.ORDER, text)
+            return
 
 
 def _faults_of_times(
@@ -250,15 +278,33 @@ def _faults_of_times(
 def _faults_of_rows(
     walked: Walked, tables: Tables, recorded: Sequence[RecordedEvent]
 ) -> Iterator[VerifyFault]:
+    differing: dict[RowId, Columns] = {}
     for table in KEYS:
         there, wanted = walked.rows[table], tables.rows(table)
-        keys: dict[Key, None] = dict.fromkeys((*there, *wanted))
-        for key in keys:
+        for key in dict.fromkeys((*there, *wanted)):
             columns = differing_columns(there.get(key), wanted.get(key))
             if columns is not None:
-                changed = last_change(recorded, table, key, columns)
-                text = _difference(columns, is_wanted=key in wanted)
-                yield _row_fault(walked, table, key, text, columns, changed)
+                if table == exec_core.BLOB:
+                    columns = _of_blob(there.get(key), wanted.get(key))
+                differing[table, key] = columns
+    changed = last_changes(recorded, differing) if differing else {}
+    for (table, key), columns in differing.items():
+        text = _difference(columns, is_wanted=key in tables.rows(table))
+        event = changed.get((table, key))
+        yield _row_fault(walked, table, key, text, columns, event)
+
+
+def _of_blob(there: TableRow | None, wanted: TableRow | None) -> Columns:
+    """Return the columns of exec_core that a row of bytes makes different.
+
+    No row stands for an execution without payload and result.
+    """
+    id_column = {"execution_id": (there or wanted or {})["execution_id"]}
+    columns = differing_columns(
+        {**id_column, **NO_BLOB, **(there or {})},
+        {**id_column, **NO_BLOB, **(wanted or {})},
+    )
+    return columns or {}
 
 
 def _difference(columns: Columns, *, is_wanted: bool) -> str:

@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from leasehold.adapters import codec
 from leasehold.adapters.store import ReadSession, Row
+from leasehold.domain import streams
+from leasehold.domain.errors import StoreError
 from leasehold.domain.frames import FrameMode
+from leasehold.domain.records import RecordedEvent
 from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
 from leasehold.projections.registry import KEYS
 from leasehold.projections.tables import Key, TableRow
@@ -31,7 +35,7 @@ class Walked:
         rows: The rows of every table by their keys, without best-effort frames.
     """
 
-    execution_id: str
+    execution_id: Any
     events: list[Row] = field(default_factory=list)
     rows: Mapping[str, Mapping[Key, TableRow]] = field(default_factory=dict)
 
@@ -44,19 +48,31 @@ class _Shelf:
         self._rows = rows
         self._next = next(rows, None)
 
-    def first(self) -> str | None:
-        """Return the execution that the next row is of."""
-        return None if self._next is None else str(self._next["execution_id"])
+    def first(self) -> "_Order | None":
+        """Return the execution that the next row is of, as a place in the order."""
+        return None if self._next is None else _order(self._next["execution_id"])
 
-    def take(self, execution_id: str) -> dict[Key, TableRow]:
+    def take(self, execution_id: object) -> dict[Key, TableRow]:
         """Take the rows of an execution off."""
         taken: dict[Key, TableRow] = {}
-        while self._next is not None and self.first() == execution_id:
-            row = self._next
+        row = self._next
+        while row is not None and row["execution_id"] == execution_id:
             if row.get("mode") != FrameMode.BEST_EFFORT.value:
-                taken[tuple(row[column] for column in self._key)] = row
-            self._next = next(self._rows, None)
+                taken[tuple([row[column] for column in self._key])] = row
+            row = self._next = next(self._rows, None)
         return taken
+
+
+_Order = tuple[int, Any]
+
+
+def _order(value: object) -> _Order:
+    """Place a value as the databases do: NULL, numbers, text by its bytes, bytes."""
+    if isinstance(value, str):
+        return 2, value
+    if value is None:
+        return 0, 0
+    return (3, value) if isinstance(value, bytes) else (1, value)
 
 
 def walk(session: ReadSession) -> Iterator[Walked]:
@@ -65,34 +81,58 @@ def walk(session: ReadSession) -> Iterator[Walked]:
         table: _Shelf(table, session.rows(table, by_execution=True)) for table in KEYS
     }
     log = events_by_execution(session)
-    execution_id, events = next(log, (None, []))
+    logged = next(log, None)
     while True:
-        waiting = [execution_id, *(shelf.first() for shelf in shelves.values())]
-        known = [name for name in waiting if name is not None]
+        waiting = [shelf.first() for shelf in shelves.values()]
+        known = [place for place in waiting if place is not None]
+        if logged is not None:
+            known.append(_order(logged[0]))
         if not known:
             return
         current = min(known)
-        rows = {table: shelf.take(current) for table, shelf in shelves.items()}
-        if current == execution_id:
-            yield Walked(current, events, rows)
-            execution_id, events = next(log, (None, []))
+        rows = {
+            table: {} if place != current else shelf.take(current[1])
+            for (table, shelf), place in zip(shelves.items(), waiting, strict=True)
+        }
+        if logged is not None and current == _order(logged[0]):
+            yield Walked(*logged, rows)
+            logged = next(log, None)
         else:
-            yield Walked(current, [], rows)
+            yield Walked(None if current[0] == 0 else current[1], [], rows)
 
 
-def events_by_execution(session: ReadSession) -> Iterator[tuple[str, list[Row]]]:
+def events_by_execution(session: ReadSession) -> Iterator[tuple[Any, list[Row]]]:
     """Give the events of each execution, by stream and version."""
-    current: str | None = None
+    current: Any = None
     events: list[Row] = []
     for row in _by_stream(session):
-        execution_id = str(row[1])[:EXECUTION_ID_CHARACTERS]
+        execution_id = row[1][:EXECUTION_ID_CHARACTERS]
         if execution_id != current:
-            if current is not None:
+            if events:
                 yield current, events
             current, events = execution_id, []
         events.append(row)
-    if current is not None:
+    if events:
         yield current, events
+
+
+def decoded(row: Row) -> RecordedEvent:
+    """Return the event of a row of the log.
+
+    Raises:
+        StoreError: `corrupt_event`: it cannot be decoded, or tells of another stream
+            than the one that it stands in.
+    """
+    position, stream_id, version, topic, state = row
+    recorded = codec.decode(position, stream_id, version, topic, state)
+    home = streams.of_event(recorded.event, recorded.event.execution_id)
+    if home != stream_id:
+        message = (
+            f"the event at position {position} tells of stream {home}, and stands in "
+            f"stream {stream_id}, version {version}"
+        )
+        raise StoreError(message, code="corrupt_event")
+    return recorded
 
 
 def _by_stream(session: ReadSession) -> Iterator[Row]:

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, assert_never
 
 from leasehold.domain import merge_patch
+from leasehold.domain.errors import StoreError
 from leasehold.domain.merge_patch import canonical_json
 from leasehold.domain.records import RecordedEvent
 from leasehold.projections import exec_core
 from leasehold.projections.changes import (
     POSITION,
     Change,
+    Changes,
     Delete,
     Insert,
     Merge,
@@ -29,6 +31,17 @@ TableRow = dict[str, Any]
 
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {exec_core.BLOB: {"payload": b""}}
 """What a column of a new row holds that the row was not given, if not NULL."""
+
+_NO_DEFAULTS: Final[Mapping[str, Any]] = {}
+
+
+def key_of(change: Change, position: int) -> Key:
+    """Return the key of the row that a change of the event at a position is about."""
+    if isinstance(change, Insert):
+        values = change.values
+        key = tuple(values[column] for column in KEYS[change.table])
+        return tuple(position if part is POSITION else part for part in key)
+    return tuple(change.key.values())
 
 
 class Tables:
@@ -51,31 +64,38 @@ class Tables:
         return self._rows[table]
 
     def project(self, recorded: RecordedEvent) -> None:
-        """Apply what a stored event projects."""
-        place = Place(recorded.stream_id, recorded.version, recorded.sha256)
-        self.apply(project(recorded.event, place), recorded.position)
+        """Apply what a stored event projects.
+
+        Raises:
+            StoreError: `corrupt_event`: the event was damaged, so that its rows cannot
+                be worked out.
+        """
+        self.apply(changes_of(recorded), recorded.position)
 
     def apply(self, changes: Iterable[Change], position: int) -> None:
         """Apply the changes that the event at a position makes."""
-        for change in changes:
-            self._apply(change, position)
+        try:
+            for change in changes:
+                self._apply(change, position)
+        except (ValueError, TypeError, KeyError) as error:
+            raise _unprojectable(position, error) from error
 
     def _apply(self, change: Change, position: int) -> None:
         table = self._rows[change.table]
         match change:
             case Insert(name, values):
-                row = {
-                    column: position if value is POSITION else value
-                    for column, value in values.items()
-                }
-                row = {**DEFAULTS.get(name, {}), **row}
-                table[tuple(row[column] for column in KEYS[name])] = row
+                row = {**DEFAULTS.get(name, _NO_DEFAULTS), **values}
+                if POSITION in values.values():
+                    for column, value in values.items():
+                        if value is POSITION:
+                            row[column] = position
+                table[tuple([row[column] for column in KEYS[name]])] = row
             case Update(_, key, values):
                 found = table.get(tuple(key.values()))
                 if found is not None:
                     found.update(values)
             case Upsert(name, key, values):
-                begun = {**DEFAULTS.get(name, {}), **key}
+                begun = {**DEFAULTS.get(name, _NO_DEFAULTS), **key}
                 table.setdefault(tuple(key.values()), begun).update(values)
             case Merge():
                 _merge(table, change)
@@ -83,6 +103,25 @@ class Tables:
                 table.pop(tuple(key.values()), None)
             case _:
                 assert_never(change)
+
+
+def changes_of(recorded: RecordedEvent) -> Changes:
+    """Return what a stored event changes.
+
+    Raises:
+        StoreError: `corrupt_event`: the event was damaged, so that its rows cannot be
+            worked out: a summary frame that is no JSON, say.
+    """
+    place = Place(recorded.stream_id, recorded.version, recorded.sha256)
+    try:
+        return project(recorded.event, place)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _unprojectable(recorded.position, error) from error
+
+
+def _unprojectable(position: int, error: Exception) -> StoreError:
+    message = f"the event at position {position} cannot be projected: {error}"
+    return StoreError(message, code="corrupt_event")
 
 
 def _merge(table: dict[Key, TableRow], change: Merge) -> None:

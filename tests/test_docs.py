@@ -20,6 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 from outsiders import with_schema, without_schema
 
@@ -37,7 +38,7 @@ NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 ONLY = re.compile(r"<!-- only (SQLite|PostgreSQL): \S.* -->")
 ON_POSTGRES = ROOT / "docs" / "postgresql.md"
 URL = re.compile(r"postgresql://(\w+)@db\.example\.org/work\?schema=(\w+)")
-SCHEMAS = ("trial", "ledger")
+SCHEMAS = ("trial", "ledger", "moved")
 ROLES = ("ledger_owner", "ledger_writer", "ledger_auditor")
 PAGE_NAMED = re.compile(r"\bdocs/[\w/.-]+\.md\b")
 TABLES = ("exec_core", "attempt", "summary", "lease_event", "stream_frame")
@@ -191,6 +192,129 @@ def test_the_code_of_a_page_runs(page, tmp_path, request):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.fixture
+def roles(stand_in, postgres):
+    """Make the roles of the page and a ledger as it says; give the names."""
+    url = stand_in.url_of("postgres", "ledger")
+    made, granted = [
+        stand_in.put_into(block)
+        for block in blocks_of(ON_POSTGRES)
+        if block.language == "sql" and re.match("CREATE ROLE|GRANT", block.code)
+    ]
+    postgres.query(url, made, ())
+    leasehold.open(stand_in.url_of("ledger_owner", "ledger")).close()
+    postgres.query(url, granted, ())
+    return stand_in
+
+
+def every_call(ledger):
+    """Make every call that writes, and some of them in vain."""
+    ledger.create_executions([{}, {"delay_until_ms": 1}, {"deadline_at_ms": 1}])
+    one = ledger.create_execution(idempotency_key="k", payload=b"x", lane_id="a")
+    handle = ledger.claim("a", worker_id="w")
+    ledger.renew(handle)
+    ledger.progress(handle, 5, "five")
+    few = leasehold.BestEffort(maxlen_floor=1, maxlen_ceiling=1)
+    modes = (leasehold.Durable(), leasehold.Summary(), leasehold.Summary(), few, few)
+    for mode in modes:
+        ledger.append_frame(handle, leasehold.Frame(b'{"a":1}', mode=mode))
+    grant = ledger.issue_resume_grant(one, worker_id="w")
+    ledger.revoke_lease(one, actor="ann", reason="r")
+    with pytest.raises(leasehold.LeaseRevokedError):
+        ledger.complete(handle)
+    ledger.complete(ledger.claim_from_resume_grant(grant, worker_id="w"), b"done")
+    ledger.replay_execution(one, actor="ann", reason="r")
+    ledger.change_priority(one, 5, actor="ann")
+    handle = ledger.claim("a", worker_id="w")
+    ledger.fail(handle, "no", leasehold.FailureClass.TRANSIENT)
+    ledger.cancel_execution(one, actor="ann", reason="r")
+    assert ledger.sweep().deadlines_passed == 1
+    return one
+
+
+def every_read(ledger, one):
+    """Read everything, of one execution that is there."""
+    read = ledger.read
+    assert [row.execution_id for row in read.executions("a")] == [one]
+    assert len(read.attempts(one)) == 2
+    assert read.attempt(one, 0).outcome == "success"
+    assert read.summary(one, 0).version == 2
+    assert len(read.frames(one, 0)) == len(read.tail_frames(one, 0, None, 0)) == 4
+    assert read.execution(one).result is None
+    assert read.lease_events(one)
+    assert read.expired_leases() == []
+    assert read.lanes() == ["a", "default"]
+    assert read.counts("a")["cancelled"] == 1
+    assert len(read.events()) == read.settled_position() > len(read.history(one))
+    assert read.lease_events()
+    assert read.store_facts()["settled_position"] == read.settled_position()
+
+
+def test_the_roles_of_the_page_may_do_what_it_says(roles):
+    with leasehold.open(roles.url_of("ledger_writer", "ledger")) as ledger:
+        one = every_call(ledger)
+        every_read(ledger, one)
+    auditor = roles.url_of("ledger_auditor", "ledger")
+    with leasehold.open(auditor, read_only=True) as ledger:
+        every_read(ledger, one)
+    with leasehold.open(auditor) as ledger:
+        for write in (
+            ledger.create_execution,
+            lambda: ledger.claim("a", worker_id="w"),
+        ):
+            with pytest.raises(leasehold.StoreError, match="right"):
+                write()
+
+
+def test_the_roles_of_the_page_keep_their_rights_over_a_rebuild(roles, postgres):
+    url = roles.url_of("postgres", "ledger")
+    with leasehold.open(roles.url_of("ledger_writer", "ledger")) as ledger:
+        one = every_call(ledger)
+    older = "UPDATE leasehold_meta SET value = 0 WHERE key = 'projection_version'"
+    postgres.query(url, older, ())
+    with pytest.raises(leasehold.StoreError, match="right"):
+        leasehold.open(roles.url_of("ledger_writer", "ledger"))
+    leasehold.open(roles.url_of("ledger_owner", "ledger")).close()
+    with leasehold.open(roles.url_of("ledger_writer", "ledger")) as ledger:
+        every_read(ledger, one)
+        ledger.replay_execution(one, actor="ann", reason="r")
+    with leasehold.open(roles.url_of("ledger_auditor", "ledger")) as ledger:
+        assert ledger.read.execution(one).public_state == "pending"
+
+
+FORBIDDEN = {
+    "ledger_writer": (
+        "UPDATE stored_events SET topic = 'x'",
+        "DELETE FROM stored_events",
+        "TRUNCATE stored_events",
+        "ALTER TABLE stored_events DISABLE TRIGGER USER",
+        "DROP TRIGGER stored_events_are_never_updated ON stored_events",
+        "SELECT setval('stored_events_notification_id_seq', 1)",
+        "UPDATE leasehold_meta SET value = 9",
+        "DELETE FROM exec_state",
+        "UPDATE lease_event SET cause = 'claim'",
+        "DROP TABLE attempt",
+        "CREATE TABLE mine (n INTEGER)",
+    ),
+    "ledger_auditor": (
+        "INSERT INTO stored_events SELECT * FROM stored_events",
+        "UPDATE exec_core SET priority = 1",
+        "SELECT FROM exec_state FOR UPDATE",
+        "SELECT nextval('stored_events_notification_id_seq')",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", FORBIDDEN)
+def test_the_roles_of_the_page_may_do_no_more(roles, role):
+    with psycopg.connect(roles.server, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {roles.schemas['ledger']}")
+        connection.execute(f"SET ROLE {roles.roles[role]}")
+        for statement in FORBIDDEN[role]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
 WITH_QUERIES = [
     page
     for page in PAGES
@@ -265,7 +389,14 @@ def test_the_readmes_example_is_short():
     assert len(example.code.splitlines()) <= 25
 
 
-DOCUMENTED = (*TABLES, "resume_grant", "stored_events", "leasehold_meta")
+DOCUMENTED = (
+    *TABLES,
+    "resume_grant",
+    "stored_events",
+    "leasehold_meta",
+    "best_effort_rate",
+    "leasehold_projection",
+)
 
 
 @pytest.fixture(scope="module")

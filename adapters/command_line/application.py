@@ -12,12 +12,17 @@ from typer.core import TyperGroup
 
 import leasehold
 from leasehold.adapters.command_line import (
+    carrying,
     demonstrating,
     diagnosing,
+    explaining,
     histories,
     listing,
     operating,
     output,
+    proving,
+    replaying,
+    tailing,
 )
 
 WRONG_CALL: Final = 2
@@ -29,12 +34,21 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "show": listing.show,
     "history": histories.history,
     "frames": histories.frames,
+    "tail": tailing.tail,
+    "why": explaining.why,
+    "diff": explaining.diff,
+    "verify": proving.verify,
+    "checkpoint": proving.checkpoint,
+    "rebuild": proving.rebuild,
+    "export": carrying.export,
+    "import": carrying.import_bundle,
     "sweep": operating.sweep,
     "cancel": operating.cancel,
     "revoke": operating.revoke,
     "reopen": operating.reopen,
     "doctor": diagnosing.doctor,
 }
+GROUPS: Final[dict[str, Callable[[], typer.Typer]]] = {"as-of": replaying.build}
 
 
 def _print_version(*, value: bool) -> None:
@@ -104,6 +118,8 @@ def build() -> typer.Typer:
     application.callback()(_leasehold)
     for name, function in COMMANDS.items():
         application.command(name)(function)
+    for name, build_group in GROUPS.items():
+        application.add_typer(build_group(), name=name)
     return application
 
 

@@ -74,7 +74,7 @@ def make(ledger: leasehold.Ledger, place: demo_places.Place, facts: Facts) -> Re
         for row in rows
     }
     taken_over = facts.executions[demo_jobs.TAKEN_OVER]
-    story = listing.read_lease_events(ledger, taken_over)
+    story = listing.read_lease_events(ledger.read, taken_over)
     return Report(
         place=place,
         seconds=facts.seconds,

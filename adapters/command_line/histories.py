@@ -9,15 +9,22 @@ from uuid import UUID
 import typer
 
 import leasehold
-from leasehold.adapters.command_line import options, output, tables
+from leasehold.adapters.command_line import (
+    listing,
+    moments,
+    options,
+    output,
+    stories,
+    wording,
+)
 
 _PAGE: Final = 1000
 _BLOCK_MS: Final = 500
-_ENVELOPE: Final = frozenset({"execution_id", "occurred_at_ms"})
 
 
-def history(
+def history(  # noqa: PLR0913 - one for each option
     *,
+    context: typer.Context,
     execution: options.ExecutionArgument,
     after: Annotated[
         int,
@@ -30,48 +37,28 @@ def history(
     store: options.StoreOption = options.DEFAULT_STORE,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show every event of an execution, in the order of the log.
+    """Tell every event of an execution, in the order of the log.
 
     With --json: one JSON document a line.
     """
-    with options.open_to_read(store) as ledger:
-        row = options.find_execution(ledger, execution)
-        recorded = ledger.read.history(row.execution_id, after=after, limit=limit)
-        if as_json:
-            for record in recorded:
-                output.print_json(record)
-            return
-        tables.print_entries(
-            ("position", "at", "stream", "version", "topic", "what"),
-            [
-                (
-                    record.position,
-                    output.time_text(record.recorded_at_ms),
-                    _stream_text(record.stream_id),
-                    record.version,
-                    record.topic,
-                )
-                for record in recorded
-            ],
-            [_event_text(record) for record in recorded],
-        )
+    holders = wording.Holders()
+    with options.reading(context, store) as read:
+        row = options.find_execution(read, execution)
+        recorded = read.history(row.execution_id, after=after, limit=limit)
+        if after and not as_json:
+            for lease in listing.read_lease_events(read, row.execution_id):
+                if lease.worker_id is not None:
+                    holders.know(lease.lease_id, lease.worker_id)
+    if not as_json:
+        stories.print_history(row, recorded, holders)
+        return
+    for record in recorded:
+        output.print_json(record)
 
 
-def _stream_text(stream_id: str) -> str:
-    # Every stream begins with the execution's id, which the reader just typed.
-    return "/" + stream_id.partition("/")[2]
-
-
-def _event_text(record: leasehold.RecordedEvent) -> str:
-    return " ".join(
-        f"{name}={output.cell_text(value)}"
-        for name, value in output.columns_of(record.event).items()
-        if name not in _ENVELOPE and value not in (None, (), {})
-    )
-
-
-def frames(
+def frames(  # noqa: PLR0913 - one for each option
     *,
+    context: typer.Context,
     execution: options.ExecutionArgument,
     attempt: Annotated[
         int | None,
@@ -88,28 +75,31 @@ def frames(
     --follow without --attempt goes on to the attempts after it, until the execution
     ends. With --json: one JSON document a line.
     """
-    with options.open_to_read(store) as ledger:
-        row = options.find_execution(ledger, execution)
-        index = _attempt_to_show(ledger, row, attempt, follow=follow)
+    if follow and context.find_object(moments.Moment) is not None:
+        message = "--follow waits for what is to come, and the past does not change"
+        raise leasehold.InvalidInputError(message)
+    with options.reading(context, store) as read:
+        row = options.find_execution(read, execution)
+        index = _attempt_to_show(read, row, attempt, follow=follow)
         if index is None:
             output.note("no attempt has started")
             return
         if follow:
-            rows = _follow(ledger, row.execution_id, index, only=attempt is not None)
+            rows = _follow(read, row.execution_id, index, only=attempt is not None)
         else:
-            rows = _stored(ledger, row.execution_id, index)
+            rows = _stored(read, row.execution_id, index)
         for frame in rows:
             _print_frame(frame, as_json=as_json)
 
 
 def _attempt_to_show(
-    ledger: leasehold.Ledger,
+    read: leasehold.Reader,
     row: leasehold.ExecutionRow,
     wanted: int | None,
     *,
     follow: bool,
 ) -> int | None:
-    attempts = ledger.read.attempts(row.execution_id)
+    attempts = read.attempts(row.execution_id)
     if wanted is None:
         if attempts:
             return attempts[-1].attempt_index
@@ -122,10 +112,10 @@ def _attempt_to_show(
 
 
 def _stored(
-    ledger: leasehold.Ledger, execution_id: UUID, index: int, after: str | None = None
+    read: leasehold.Reader, execution_id: UUID, index: int, after: str | None = None
 ) -> Iterator[leasehold.FrameRow]:
     while True:
-        page = ledger.read.frames(execution_id, index, after=after, limit=_PAGE)
+        page = read.frames(execution_id, index, after=after, limit=_PAGE)
         yield from page
         if len(page) < _PAGE:
             return
@@ -133,32 +123,32 @@ def _stored(
 
 
 def _follow(
-    ledger: leasehold.Ledger, execution_id: UUID, index: int, *, only: bool
+    read: leasehold.Reader, execution_id: UUID, index: int, *, only: bool
 ) -> Iterator[leasehold.FrameRow]:
     after: str | None = None
     while True:
         # Whether it has ended is read before the frames: after an end comes none.
-        attempt = ledger.read.attempt(execution_id, index)
-        over = _is_over(ledger, execution_id, index)
+        attempt = read.attempt(execution_id, index)
+        over = _is_over(read, execution_id, index)
         if attempt is None:
             if over:
                 return
             time.sleep(_BLOCK_MS / 1000)
             continue
         if attempt.outcome is None and not over:
-            page = ledger.read.tail_frames(execution_id, index, after, _BLOCK_MS)
+            page = read.tail_frames(execution_id, index, after, _BLOCK_MS)
             yield from page
             after = page[-1].stream_id if page else after
             continue
-        yield from _stored(ledger, execution_id, index, after)
+        yield from _stored(read, execution_id, index, after)
         if only or over:
             return
         index, after = index + 1, None
 
 
-def _is_over(ledger: leasehold.Ledger, execution_id: UUID, index: int) -> bool:
+def _is_over(read: leasehold.Reader, execution_id: UUID, index: int) -> bool:
     """Say whether no attempt can follow this one unless an operator reopens."""
-    row = ledger.read.execution(execution_id)
+    row = read.execution(execution_id)
     if row is None or row.lifecycle_phase is not leasehold.LifecyclePhase.TERMINAL:
         return row is None
     return row.attempt_index <= index

@@ -25,6 +25,7 @@ _LIST_COLUMNS: Final = (
 
 def list_executions(  # noqa: PLR0913 - one for each option
     *,
+    context: typer.Context,
     lane: Annotated[
         str | None, typer.Option("--lane", help="Only those of this lane.")
     ] = None,
@@ -47,8 +48,8 @@ def list_executions(  # noqa: PLR0913 - one for each option
 ) -> None:
     """List the executions, in the order of their ids."""
     after_id = None if after is None else options.parse_execution_id(after)
-    with options.open_to_read(store) as ledger:
-        rows = ledger.read.executions(
+    with options.reading(context, store) as read:
+        rows = read.executions(
             lane_id=lane,
             public_state=state,
             namespace=namespace,
@@ -88,19 +89,20 @@ def print_executions(rows: Iterable[leasehold.ExecutionRow]) -> None:
 
 def show(
     *,
+    context: typer.Context,
     execution: options.ExecutionArgument,
     store: options.StoreOption = options.DEFAULT_STORE,
     as_json: options.JsonOption = False,
 ) -> None:
     """Show one execution: its row, its attempts, its leases, its summaries."""
-    with options.open_to_read(store) as ledger:
-        row = options.find_execution(ledger, execution)
-        attempts = ledger.read.attempts(row.execution_id)
-        lease_events = read_lease_events(ledger, row.execution_id)
+    with options.reading(context, store) as read:
+        row = options.find_execution(read, execution)
+        attempts = read.attempts(row.execution_id)
+        lease_events = read_lease_events(read, row.execution_id)
         summaries = [
             summary
             for attempt in attempts
-            if (summary := ledger.read.summary(row.execution_id, attempt.attempt_index))
+            if (summary := read.summary(row.execution_id, attempt.attempt_index))
         ]
     if as_json:
         output.print_json(
@@ -124,12 +126,12 @@ def show(
 
 
 def read_lease_events(
-    ledger: leasehold.Ledger, execution_id: UUID
+    read: leasehold.Reader, execution_id: UUID
 ) -> list[leasehold.LeaseEventRow]:
     """Read every lease event of an execution, page by page."""
     rows: list[leasehold.LeaseEventRow] = []
     while True:
-        page = ledger.read.lease_events(
+        page = read.lease_events(
             execution_id=execution_id,
             after=rows[-1].event_id if rows else None,
             limit=_PAGE,

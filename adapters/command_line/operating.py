@@ -96,7 +96,7 @@ def _operate(
     execution_id = options.parse_execution_id(execution)
     with options.open_to_write(store) as ledger:
         operation(ledger, execution_id)
-        row = options.find_execution(ledger, execution)
+        row = options.find_execution(ledger.read, execution)
     if as_json:
         output.print_json(row)
         return

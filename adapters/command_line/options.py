@@ -1,12 +1,14 @@
 """The options that every command shares, and how a command opens its store."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
 import leasehold
-from leasehold.adapters.command_line import store_urls
+from leasehold.adapters.command_line import moments, progressing, store_urls
 
 DEFAULT_STORE = store_urls.DEFAULT_STORE
 
@@ -37,6 +39,30 @@ def open_to_read(url: str) -> leasehold.Ledger:
     """Open a store that is there, to read from it only."""
     check_store_is_there(url)
     return leasehold.open(url, read_only=True)
+
+
+@contextmanager
+def reading(context: typer.Context, url: str) -> Iterator[leasehold.Reader]:
+    """Open a store that is there and give its read side, as of the moment asked for.
+
+    That is now, unless the command stands behind `as-of`. Print what was read when
+    this is over: until then a bar may be shown.
+    """
+    moment = context.find_object(moments.Moment)
+    with open_to_read(url) as ledger:
+        if moment is None:
+            yield ledger.read
+            return
+        moments.check_reached(moment, ledger)
+        with (
+            progressing.meter("replaying") as meter,
+            ledger.as_of(moment.position, moment.at_ms, progress=meter) as read,
+        ):
+            try:
+                yield read
+            except leasehold.NotFoundError as error:
+                message = f"{error} as it was at {moment}"
+                raise leasehold.NotFoundError(message) from error
 
 
 def open_to_write(url: str) -> leasehold.Ledger:
@@ -89,7 +115,7 @@ def parse_execution_id(text: str) -> UUID:
         raise leasehold.InvalidInputError(message) from error
 
 
-def find_execution(ledger: leasehold.Ledger, text: str) -> leasehold.ExecutionRow:
+def find_execution(read: leasehold.Reader, text: str) -> leasehold.ExecutionRow:
     """Return the row of the execution whose id was typed.
 
     Raises:
@@ -97,7 +123,7 @@ def find_execution(ledger: leasehold.Ledger, text: str) -> leasehold.ExecutionRo
         NotFoundError: The store has no such execution.
     """
     execution_id = parse_execution_id(text)
-    row = ledger.read.execution(execution_id)
+    row = read.execution(execution_id)
     if row is None:
         message = f"no execution {execution_id} in this store"
         raise leasehold.NotFoundError(message)

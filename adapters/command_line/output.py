@@ -92,11 +92,9 @@ def whole_text(value: object) -> str:
             return escaped(str(value))
 
 
-def cut(text: str) -> str:
+def cut(text: str, most: int = _PREVIEW_CHARACTERS_MAX) -> str:
     """Shorten a text to what fits beside others."""
-    if len(text) > _PREVIEW_CHARACTERS_MAX:
-        return text[: _PREVIEW_CHARACTERS_MAX - 1] + "…"
-    return text
+    return text[: most - 1] + "…" if len(text) > most else text
 
 
 def _bytes_text(value: bytes) -> str:

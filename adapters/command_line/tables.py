@@ -5,7 +5,6 @@ from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,8 @@ _GAP: Final = 2
 _TABLE_GAP: Final = 3
 """What a table with `SIMPLE_HEAD` has between two columns."""
 _INDENT: Final = 4
+_ROOM_LEAST: Final = 26
+"""Less than this is too narrow a column to read sentences in."""
 
 Cells = list[list[str]]
 
@@ -42,7 +43,7 @@ def print_table(
         print_line(title, style="bold")
     target = console()
     if not target.is_terminal:
-        for line in _aligned([list(columns), *cells]):
+        for line in aligned([list(columns), *cells]):
             print_line(line)
         return
     shown = _that_fit(columns, cells, dispensable, target.width)
@@ -55,28 +56,31 @@ def print_table(
     target.print(table)
 
 
-def print_entries(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], details: Sequence[str]
-) -> None:
-    """Print rows, each with a text of any length beside it, or under it.
+def is_room_beside(head: str) -> bool:
+    """Say whether a terminal leaves enough beside a head for sentences."""
+    return console().width - cell_len(head) >= _ROOM_LEAST
+
+
+def print_hanging(head: str, text: str, *, style: str | None = None) -> None:
+    """Print a text beside what it begins with: on a terminal as a column, wrapped.
 
     Args:
-        columns: The names, the last one that of the details.
-        rows: The values of the other columns.
-        details: One for each row, escaped.
+        head: What stands before the text, escaped.
+        text: The text, escaped, of any length.
+        style: How the text is shown on a terminal.
     """
-    cells = [[cell_text(value) for value in row] for row in rows]
     target = console()
     if not target.is_terminal:
-        whole = [[*row, detail] for row, detail in zip(cells, details, strict=True)]
-        for line in _aligned([list(columns), *whole]):
-            print_line(line)
+        print_line(f"{head}{text}")
         return
-    head, *lines = _aligned([list(columns[:-1]), *cells])
-    print_line(head, style="bold")
-    for line, detail in zip(lines, details, strict=True):
-        print_line(line)
-        target.print(Padding(Text(detail, style="dim"), (0, 0, 0, _INDENT)))
+    indent = cell_len(head)
+    if not is_room_beside(head):
+        target.print(Text(head.rstrip()), soft_wrap=True)
+        head, indent = " " * _INDENT, _INDENT
+    room = max(target.width - indent, 1)
+    for line in Text(text, style=style or "").wrap(target, room, overflow="fold"):
+        target.print(Text.assemble(head, line), soft_wrap=True)
+        head = " " * indent
 
 
 def _that_fit(
@@ -91,7 +95,8 @@ def _that_fit(
     return shown
 
 
-def _aligned(cells: Cells) -> list[str]:
+def aligned(cells: Cells) -> list[str]:
+    """Return the rows as lines, every column as wide as its widest cell."""
     widths = _widths(cells)
     gap = " " * _GAP
     return [

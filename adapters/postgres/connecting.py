@@ -4,9 +4,10 @@ import os
 import select
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -24,11 +25,10 @@ from leasehold.adapters.queries import named_queries
 BUSY_TIMEOUT_S: Final = 30
 _IDLE_IN_TRANSACTION_S: Final = 60
 _AGE_MAX_S: Final = 3_600
+_LOOK_AGAIN_S: Final = 0.1
 _STATEMENTS_PREPARED: Final = 250
 _PREPARED_AT_USE: Final = 2
-_IS_OFF: Final = "current_setting('synchronous_commit') = 'off'"
-_BEGIN_POOLED: Final = named_queries(__package__, "locking")["begin_pooled"]
-_POOLED_SETTINGS: Final = {"search_path": None, "synchronous_commit": None}
+_SETTLE: Final = named_queries(__package__, "locking")["settle"]
 
 
 _Row = TypeVar("_Row")
@@ -60,16 +60,14 @@ class Cursor(psycopg.Cursor[_Row]):
 
 
 class Connection(psycopg.Connection[DictRow]):
-    """A connection, with its place in the pool.
+    """A connection with what is known of it here.
 
     Attributes:
         born_s: When it was made, by the monotonic clock.
-        slot: The place, while it is lent.
         under_way: The pipeline of the transaction that has begun.
     """
 
     born_s = 0.0
-    slot: "_Slot | None" = None
     under_way: Pipeline | None = None
 
     def __del__(self, *_: object) -> None:
@@ -79,21 +77,21 @@ class Connection(psycopg.Connection[DictRow]):
         """
 
 
-def settings_of(target: Target) -> dict[str, str]:
-    """Return the settings that a transaction of a ledger runs under.
+def _settings(target: Target, *, one_transaction: bool) -> dict[str, str | bool | None]:
+    """Return the settings that a ledger works under.
 
     A writer that stops in the midst of its transaction holds an execution and all
     readers of the log back, so that the server ends it after a minute.
     """
-    settings = {
+    schema = target.schema
+    return {
         "lock_timeout": f"{BUSY_TIMEOUT_S}s",
         "idle_in_transaction_session_timeout": f"{_IDLE_IN_TRANSACTION_S}s",
+        "search_path": None if schema is None else Identifier(schema).as_string(),
+        "synchronous_commit": "off" if target.durability == "normal" else None,
+        "default_transaction_read_only": "on" if target.read_only else None,
+        "one_transaction": one_transaction,
     }
-    if target.schema is not None:
-        settings["search_path"] = Identifier(target.schema).as_string()
-    if target.durability == "normal":
-        settings["synchronous_commit"] = "off"
-    return settings
 
 
 def connect(target: Target, *, timeout_s: int | None = None) -> Connection:
@@ -128,52 +126,34 @@ def connect(target: Target, *, timeout_s: int | None = None) -> Connection:
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     if not pooled:
         try:
-            _settle(connection, target)
+            settings = _settings(target, one_transaction=False)
+            connection.execute(_SETTLE.encode(), settings)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _settle(connection: Connection, target: Target) -> None:
-    settings = settings_of(target)
-    # A single query is a transaction too, begun as the server is set to.
-    settings["default_transaction_isolation"] = "read committed"
-    if target.read_only:
-        settings["default_transaction_read_only"] = "on"
-    settle = "SELECT set_config(%s, %s, FALSE)"
-    statements: list[tuple[str, tuple[str, ...]]] = [
-        (settle, setting) for setting in settings.items()
-    ]
-    if target.durability == "full":
-        # A server may be set to more than "on" (remote_apply); to less it may not.
-        statements.append((f"{settle} WHERE {_IS_OFF}", ("synchronous_commit", "on")))
-    with connection.pipeline():
-        for statement, values in statements:
-            connection.execute(statement.encode(), values)
-
-
 def settle_transaction(connection: Connection, target: Target) -> None:
     """Settle a transaction that has begun, where its connection could not be."""
     if target.transaction_pooling:
-        settings = {**_POOLED_SETTINGS, **settings_of(target)}
-        connection.execute(_BEGIN_POOLED.encode(), settings)
+        settings = _settings(target, one_transaction=True)
+        connection.execute(_SETTLE.encode(), settings)
 
 
-class _Slot:
-    """The right to have one connection.
+class Loan:
+    """A connection that is in use.
 
-    However it is dropped, another takes its place: also where an interrupt hits
-    between two steps of a call, which then cannot give it back.
+    Attributes:
+        connection: The connection; None while it is being made.
+        is_over: Whether it was given back.
     """
 
-    def __init__(self, free: "SimpleQueue[_Slot]") -> None:
-        self._free = weakref.ref(free)
+    __slots__ = ("__weakref__", "connection", "is_over")
 
-    def __del__(self) -> None:
-        free = self._free()
-        if free is not None:
-            free.put(type(self)(free))
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.is_over = False
 
 
 class Pool:
@@ -181,37 +161,68 @@ class Pool:
 
     They are made in the thread that needs one, so that it is told why that fails, and
     at once after an outage; a pool that connects in the background does neither.
+
+    A loan is over also when the last reference to it is gone: an interrupt may hit
+    between any two steps, so that nobody is left to give it back.
     """
 
     def __init__(self, make: Callable[[], Connection], size: int) -> None:
         """Keep at most so many connections, made when they are needed."""
         self.size = size
         self._make = make
-        # Nothing that is written in Python and could be interrupted with a lock held.
-        self._free: SimpleQueue[_Slot] = SimpleQueue()
-        for _ in range(size):
-            self._free.put(_Slot(self._free))
+        # None of these is written in Python: no interrupt hits within them.
+        self._lock = Lock()
+        self._given_back: SimpleQueue[None] = SimpleQueue()
+        self._loans: list[weakref.ref[Loan]] = []
         self._idle: list[Connection] = []
+        self._waiting = 0
         self._closed = False
 
-    def take(self) -> Connection:
-        """Return a connection for the caller alone; waits where all are in use.
+    def take(self) -> Loan:
+        """Lend a connection to the caller alone; waits where all are in use.
 
         Raises:
             ConnectionUnavailableError: All were in use for 30 s.
             psycopg.Error: A new one could not be made.
         """
+        loan = self._loan() or self._next_loan()
         try:
-            slot = self._free.get(timeout=BUSY_TIMEOUT_S)
-        except Empty:
-            raise ConnectionUnavailableError from None
-        try:
-            connection = self._last_used() or self._make()
-            connection.slot = slot
+            loan.connection = self._last_used() or self._make()
         except BaseException:
-            self._free.put(slot)
+            loan.is_over = True
             raise
-        return connection
+        return loan
+
+    def loans(self) -> int:
+        """Return how many connections are in use."""
+        with self._lock:
+            self._loans = [reference for reference in self._loans if _lasts(reference)]
+            return len(self._loans)
+
+    def _loan(self) -> Loan | None:
+        with self._lock:
+            self._loans = [reference for reference in self._loans if _lasts(reference)]
+            if len(self._loans) >= self.size:
+                return None
+            loan = Loan()
+            self._loans.append(weakref.ref(loan))
+            return loan
+
+    def _next_loan(self) -> Loan:
+        began_at = time.monotonic()
+        with self._lock:
+            self._waiting += 1
+        try:
+            while (loan := self._loan()) is None:
+                waited_s = time.monotonic() - began_at
+                if waited_s >= BUSY_TIMEOUT_S:
+                    raise ConnectionUnavailableError
+                with suppress(Empty):
+                    self._given_back.get(timeout=_LOOK_AGAIN_S)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        return loan
 
     def _last_used(self) -> Connection | None:
         while (connection := self._pop()) is not None:
@@ -227,17 +238,19 @@ class Pool:
         except IndexError:
             return None
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, loan: Loan) -> None:
         """Keep a connection for the next call, if it is whole and idle."""
-        slot, connection.slot = connection.slot, None
-        if self._closed or not _is_idle(connection):
-            connection.close()
-        else:
-            self._idle.append(connection)
-            if self._closed:
-                self.close()
-        if slot is not None:
-            self._free.put(slot)
+        connection, loan.connection = loan.connection, None
+        if connection is not None:
+            if self._closed or not _is_idle(connection):
+                connection.close()
+            else:
+                self._idle.append(connection)
+                if self._closed:
+                    self.close()
+        loan.is_over = True
+        if self._waiting:
+            self._given_back.put(None)
 
     def close(self) -> None:
         """Close what is idle now, and the others when they are given back."""
@@ -245,17 +258,10 @@ class Pool:
         while (connection := self._pop()) is not None:
             connection.close()
 
-    def open(self, *_: object) -> None:
-        """Do nothing: connections are made when they are needed."""
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Lend a connection to a block."""
-        connection = self.take()
-        try:
-            yield connection
-        finally:
-            self.give_back(connection)
+def _lasts(reference: "weakref.ref[Loan]") -> bool:
+    loan = reference()
+    return loan is not None and not loan.is_over
 
 
 def _is_idle(connection: Connection) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Final
@@ -13,6 +14,7 @@ from leasehold.adapters.postgres import schema
 from leasehold.adapters.postgres.connecting import (
     Connection,
     Datastore,
+    Loan,
     connect,
     settle_transaction,
 )
@@ -46,6 +48,9 @@ _SERVER_VERSION_LEAST: Final = 130_000
 _ENCODING: Final = "UTF8"
 _CANCEL_TIMEOUT_S: Final = 2.0
 _TOKEN_BITS: Final = 63
+_OF_THE_DRIVER: Final = (*DRIVER_ERRORS, LookupError, ValueError, AttributeError)
+"""What the driver raises, also within itself."""
+
 _MAY_NOT_LOOK: Final = (
     "SELECT FROM pg_catalog.pg_namespace "
     "WHERE nspname = %s AND NOT has_schema_privilege(oid, 'USAGE')"
@@ -116,7 +121,7 @@ class Transaction:
             begin = _READ_ONCE_POOLED
         self._begin = begin
         self._any_version = any_version
-        self._connection: Connection | None = None
+        self._loan: Loan | None = None
         self._pipeline: AbstractContextManager[Pipeline] | None = None
         self._session: PostgresSession | None = None
         self._token = 0
@@ -128,7 +133,8 @@ class Transaction:
         target = transactions.target
         transactions.check_open()
         try:
-            connection = self._connection = transactions.datastore.pool.take()
+            loan = self._loan = transactions.datastore.pool.take()
+            connection = loan.connection
             self._session = session = PostgresSession(
                 connection, transactions.recorder, transactions.clock
             )
@@ -233,34 +239,49 @@ class Transaction:
 
     def _leave_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
+        if pipeline is None:
+            return
+        before = sys.exception()
+        hidden = None
+        try:
             pipeline.__exit__(None, None, None)
+        except DRIVER_ERRORS as error:
+            hidden = _hidden_by(error, before)
+            if hidden is not None:
+                raise hidden from None
+            raise
+        finally:
+            del before, hidden  # Their tracebacks would keep this frame, and it them.
 
     def _end(self) -> None:
         """Undo what is not committed and let go of the connection, whatever fails."""
-        connection, self._connection = self._connection, None
-        if connection is None:
+        loan = self._loan
+        if loan is None:
             return
-        connection.under_way = None
+        connection = loan.connection
         try:
-            if not self._is_whole:
-                _abandon(connection)
-            self._roll_back(connection)
+            if connection is not None:
+                connection.under_way = None
+                if not self._is_whole:
+                    _abandon(connection)
+                self._roll_back(connection)
         except BaseException:
-            connection.close()
+            if connection is not None:
+                connection.close()
             raise
         finally:
-            self._transactions.datastore.pool.give_back(connection)
+            self._transactions.datastore.pool.give_back(loan)
+            self._loan = None
 
     def _disown(self) -> None:
         """Close a connection that is the parent's, so that the server does not see."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        loan, self._loan = self._loan, None
+        if loan is not None and loan.connection is not None:
             nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, connection.fileno())
+            os.dup2(nothing, loan.connection.fileno())
             os.close(nothing)
-            connection.close()
-            self._roll_back(connection)
+            loan.connection.close()
+            self._roll_back(loan.connection)
 
     def _roll_back(self, connection: Connection) -> None:
         with suppress(*DRIVER_ERRORS):  # The first one has been told.
@@ -270,6 +291,23 @@ class Transaction:
         with suppress(*DRIVER_ERRORS):
             if connection.pgconn.transaction_status != TransactionStatus.IDLE:
                 connection.execute(b"ROLLBACK")
+
+
+def _hidden_by(
+    error: BaseException, before: BaseException | None
+) -> BaseException | None:
+    """Return the interrupt that the driver answered by an error of its own.
+
+    Args:
+        error: The driver's.
+        before: What was being handled before the driver was called.
+    """
+    context = error.__context__
+    while context is not None and context is not before:
+        if not isinstance(context, _OF_THE_DRIVER):
+            return context
+        context = context.__context__
+    return None
 
 
 def _abandon(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """Waiting for commits on PostgreSQL: by the server's notices."""
 
+import os
 from threading import Event
 from typing import Final
 
@@ -12,6 +13,7 @@ from leasehold.adapters.postgres.transacting import Transactions
 from leasehold.adapters.queries import named_queries
 
 _FOLLOW: Final = named_queries(__package__, "locking")["follow"]
+_BROKEN_PAUSE_S: Final = 0.1
 
 
 class Listening:
@@ -47,20 +49,31 @@ class Listening:
     def wait(self, timeout_s: float, stopped: Event) -> None:
         """Wait for a notice, at most so long.
 
+        A connection that breaks ends the wait: whether the server is still there shows
+        when the log is read.
+
         Raises:
-            StoreError: The connection broke; the next watch begins with another one.
+            StoreError: The server cannot be reached.
         """
-        if self._connection is None or stopped.is_set():
+        self.begin()
+        connection = self._connection
+        if connection is None or stopped.is_set():
             return
         try:
-            for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
+            for _ in connection.notifies(timeout=timeout_s, stop_after=1):
                 pass
-        except DRIVER_ERRORS as error:
+        except DRIVER_ERRORS:
             self.close()
-            raise store_error(error, self._transactions.target) from error
+            stopped.wait(min(timeout_s, _BROKEN_PAUSE_S))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; in a forked child it is the parent's."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        if connection is None:
+            return
+        if self._transactions.is_inherited():
+            # Else the server would be told that the parent goes.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, connection.fileno())
+            os.close(nothing)
+        connection.close()

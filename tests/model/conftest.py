@@ -17,7 +17,13 @@ if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
 pytest.register_assert_rewrite(
-    "comparing", "machine", "operator_actions", "pair", "store_checks", "worker_actions"
+    "comparing",
+    "machine",
+    "operator_actions",
+    "pair",
+    "processes",
+    "store_checks",
+    "worker_actions",
 )
 
 

@@ -50,9 +50,9 @@ WEIGHTS = {
     "append_frame": 6,
     "complete": 4,
     "fail": 5,
-    "issue_resume_grant": 3,
-    "claim_from_resume_grant": 3,
-    "revoke_lease": 3,
+    "issue_resume_grant": 4,
+    "claim_from_resume_grant": 5,
+    "revoke_lease": 4,
     "cancel_execution": 1,
     "change_priority": 2,
     "replay_execution": 7,
@@ -84,7 +84,7 @@ class Caller:
         self.ledger = shared.ledger
         self.shared = shared
         self.chance = random.Random(number)
-        self.worker_id = f"w-{number % 3}"
+        self.worker_id = f"w-{number % 2}"
         self.worker = {"worker_id": self.worker_id, "worker_instance_id": f"{number}"}
         self.drawn = 0
         self.refused: Counter[str] = Counter()
