@@ -271,7 +271,8 @@ class _Replaying:
         self, table: str, *, by_execution: bool = False
     ) -> Iterator[dict[str, Any]]:
         with self._store.session_for(None) as session:
-            yield from session.rows(table, by_execution=by_execution)
+            # At once: the private store has one connection, and others want it too.
+            return iter([*session.rows(table, by_execution=by_execution)])
 
     def redacted_from(self) -> tuple[str, ...]:
         return self._store.redacted_from()

@@ -1,5 +1,6 @@
 """Verifying a store: the log against itself, and the tables against the log."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,11 @@ FAULTS_MAX: Final = 1_000
 """How many faults a report names; it counts the others."""
 
 _SHOWN_MAX: Final = 80
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_NO_LINK: Final = (
+    "its hash does not follow from its bytes, its place and the hash before it: one of "
+    "them was changed"
+)
 
 
 class FaultKind(StrEnum):
@@ -191,12 +197,14 @@ def _faults_of_checkpoint(
 def _at(row: Row, walked: Walked, kind: FaultKind, text: str) -> VerifyFault:
     position, stream_id, version, *_ = row
     message = f"stream {stream_id}, version {version}, position {position}: {text}"
-    return VerifyFault(kind, position, walked.execution_id, message, str(stream_id))
+    named = str(walked.execution_id)
+    return VerifyFault(kind, position, named, message, str(stream_id))
 
 
 def _faults_of_streams(walked: Walked) -> Iterator[VerifyFault]:
     stream_id: str | None = None
-    version, position, head = 0, 0, codec.FIRST_HASH
+    version, position = 0, 0
+    head: str | None = codec.FIRST_HASH
     for row in walked.events:
         if row[1] != stream_id:
             stream_id, version, position, head = row[1], 0, 0, codec.FIRST_HASH
@@ -204,40 +212,39 @@ def _faults_of_streams(walked: Walked) -> Iterator[VerifyFault]:
             text = f"its version is no number, but {_shown(row[2])}"
             yield _at(row, walked, FaultKind.VERSION, text)
             continue
-        contiguous = row[2] == version + 1
         if row[2] <= version:
             text = f"version {row[2]} is there twice"
             yield _at(row, walked, FaultKind.VERSION, text)
-        elif not contiguous:
+        elif row[2] > version + 1:
             wanted = version + 1
             text = f"version {wanted} is missing before it: an event was removed"
             yield _at(row, walked, FaultKind.VERSION, text)
         if row[0] <= position:
             text = f"it stands before the event of version {version}, at {position}"
             yield _at(row, walked, FaultKind.ORDER, text)
-        try:
-            stored, content = codec.split(row[4])
-            expected = codec.hash_of(head, row[1], row[2], row[3], content)
-        except (StoreError, ValueError) as error:
-            text = f"its hash cannot be told: {error}"
-            yield _at(row, walked, FaultKind.CHAIN, text)
-            stored = head
-        else:
-            if stored != expected and contiguous:
-                text = (
-                    "its hash does not follow from its bytes, its place and the hash "
-                    "before it: one of them was changed"
-                )
-                yield _at(row, walked, FaultKind.CHAIN, text)
-        version, position, head = row[2], row[0], _usable(stored, head)
+        if row[2] != version + 1:
+            head = None
+        head, fault = _link(row, head)
+        if fault is not None:
+            yield _at(row, walked, FaultKind.CHAIN, fault)
+        version, position = row[2], row[0]
 
 
-def _usable(stored: str, head: str) -> str:
-    """Go on from what is stored, where that is a hash."""
+def _link(row: Row, head: str | None) -> tuple[str | None, str | None]:
+    """Return the hash that the next event builds on, and what is wrong with this one.
+
+    Args:
+        row: Of the log.
+        head: What this one builds on; None where that is not known.
+    """
     try:
-        return stored if len(bytes.fromhex(stored)) * 2 == len(head) else head
-    except ValueError:
-        return head
+        stored, content = codec.split(row[4])
+        expected = codec.hash_of(head or stored, row[1], row[2], row[3], content)
+    except (StoreError, ValueError) as error:
+        return None, f"its hash cannot be told: {error}"
+    if head is not None and stored != expected:
+        return stored if _HASH.fullmatch(stored) else None, _NO_LINK
+    return stored, None
 
 
 def _position_of(recorded: RecordedEvent) -> int:
@@ -321,14 +328,14 @@ def _row_fault(  # noqa: PLR0913, PLR0917 - the parts of one sentence
     table: str,
     key: Key,
     text: str,
-    columns: Columns | None = None,
+    columns: Columns,
     changed: RecordedEvent | None = None,
 ) -> VerifyFault:
     name = SHOWN_AS.get(table, table)
     return VerifyFault(
         FaultKind.ROW,
         None if changed is None else changed.position,
-        walked.execution_id,
+        str(walked.execution_id),
         f"{name} ({', '.join(str(part) for part in key)}): {text}",
         None if changed is None else changed.stream_id,
         name,
@@ -340,7 +347,7 @@ def _rows_without_events(walked: Walked) -> Iterator[VerifyFault]:
     text = _difference({}, is_wanted=False)
     for table, rows in walked.rows.items():
         for key in rows:
-            yield _row_fault(walked, table, key, text)
+            yield _row_fault(walked, table, key, text, {})
 
 
 def _shown(value: object) -> str:

@@ -13,6 +13,7 @@ NOW: Final = "now"
 _DIGITS_MAX: Final = 18
 _POSITION: Final = re.compile(rf"[0-9]{{1,{_DIGITS_MAX}}}", re.ASCII)
 _AT_MS: Final = re.compile(rf"@([0-9]{{1,{_DIGITS_MAX}}})", re.ASCII)
+_DATE_CHARACTERS: Final = 10
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,7 +58,8 @@ def parse(text: str) -> Moment:
         )
         raise leasehold.InvalidInputError(message) from None
     if moment.tzinfo is None:
-        message = f"{text!r} has no zone: write {text}Z for UTC, or {text}+01:00"
+        written = text if len(text) > _DATE_CHARACTERS else f"{text}T00:00"
+        message = f"{text!r} has no zone: write {written}Z for UTC"
         raise leasehold.InvalidInputError(message)
     return Moment(at_ms=(moment - _EPOCH) // timedelta(milliseconds=1))
 

@@ -55,7 +55,7 @@ def reading(context: typer.Context, url: str) -> Iterator[leasehold.Reader]:
             return
         moments.check_reached(moment, ledger)
         with (
-            progressing.meter("replaying") as meter,
+            progressing.meter("replaying", moment.position) as meter,
             ledger.as_of(moment.position, moment.at_ms, progress=meter) as read,
         ):
             try:

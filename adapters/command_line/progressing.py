@@ -22,9 +22,10 @@ _REDRAW_S: Final = 0.1
 class Meter:
     """Told how many events are done, and of how many; draws a bar where that helps."""
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, most: int | None = None) -> None:
         """Draw on standard error, once the work has taken half a second."""
         self._doing = doing
+        self._most = most
         self._is_terminal = sys.stderr.isatty()
         self._draw_at = time.monotonic() + _QUICK_S
         self._bar: Progress | None = None
@@ -47,6 +48,7 @@ class Meter:
             )
             self._bar.add_task(self._doing)
             self._bar.start()
+        total = total if self._most is None else min(total, self._most)
         for task in self._bar.tasks:
             self._bar.update(task.id, completed=done, total=total)
 
@@ -57,13 +59,14 @@ class Meter:
 
 
 @contextmanager
-def meter(doing: str) -> Iterator[Meter]:
+def meter(doing: str, most: int | None = None) -> Iterator[Meter]:
     """Give a meter that is gone afterwards.
 
     Args:
         doing: What is done, for its left side: `verifying`.
+        most: How many events there can be at the most, where that is known.
     """
-    made = Meter(doing)
+    made = Meter(doing, most)
     try:
         yield made
     finally:

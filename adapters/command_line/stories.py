@@ -32,7 +32,7 @@ _DATE_CHARACTERS: Final = 10
 _GAP: Final = "  "
 _WIDE: Final = 110
 _WHO_WIDTH: Final = 8
-_WHO_MAX_NARROW: Final = 12
+_WHO_MAX_NARROW: Final = 10
 _WHO_MAX: Final = 24
 
 

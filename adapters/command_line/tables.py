@@ -14,7 +14,7 @@ _GAP: Final = 2
 _TABLE_GAP: Final = 3
 """What a table with `SIMPLE_HEAD` has between two columns."""
 _INDENT: Final = 4
-_ROOM_LEAST: Final = 26
+_ROOM_LEAST: Final = 24
 """Less than this is too narrow a column to read sentences in."""
 
 Cells = list[list[str]]

@@ -4,6 +4,14 @@ import time
 
 import psycopg
 import pytest
+from every_call import (
+    CALLS,
+    best_effort,
+    complete,
+    create_anonymous,
+    create_keyed,
+    worked,
+)
 from outsiders import outsider_of
 from proxy import COMMIT, cut, hush, lose_the_answer, proxy_to, swallow
 
@@ -20,7 +28,6 @@ TABLES = (
     "stream_frame",
     "resume_grant",
 )
-KEYED = {"idempotency_key": "order-7", "payload": b"x"}
 
 
 @pytest.fixture
@@ -96,136 +103,6 @@ def pids(direct, direct_url):
     outsider.close()
 
 
-def create_anonymous(ledger, clock):
-    return ledger.create_execution
-
-
-def create_keyed(ledger, clock):
-    return lambda: ledger.create_execution(**KEYED)
-
-
-def create_batch(ledger, clock):
-    specs = [{"priority": 1}, KEYED]
-    return lambda: ledger.create_executions(specs)
-
-
-def claim(ledger, clock):
-    ledger.create_execution()
-    return lambda: ledger.claim(worker_id="w")
-
-
-def take_over(ledger, clock):
-    worked(ledger, ttl=1_000)
-    clock.advance(2_000)
-    return lambda: ledger.claim(worker_id="w2")
-
-
-def worked(ledger, ttl=30_000):
-    ledger.create_execution()
-    return ledger.claim(worker_id="w", lease_ttl_ms=ttl)
-
-
-def renew(ledger, clock):
-    handle = worked(ledger)
-    clock.advance(1_000)
-    return lambda: ledger.renew(handle)
-
-
-def progress(ledger, clock):
-    handle = worked(ledger)
-    return lambda: ledger.progress(handle, 50, "half")
-
-
-def frame(ledger, clock, mode=None):
-    handle = worked(ledger)
-    sent = leasehold.Frame(b'{"a":1}', mode=mode or leasehold.Durable())
-    return lambda: ledger.append_frame(handle, sent)
-
-
-def summary(ledger, clock):
-    return frame(ledger, clock, leasehold.Summary())
-
-
-def best_effort(ledger, clock):
-    return frame(ledger, clock, leasehold.BestEffort())
-
-
-def complete(ledger, clock):
-    handle = worked(ledger)
-    return lambda: ledger.complete(handle, b"done")
-
-
-def fail_for_good(ledger, clock):
-    handle = worked(ledger)
-    return lambda: ledger.fail(handle, "broke", leasehold.FailureClass.PERMANENT)
-
-
-def fail_to_retry(ledger, clock):
-    handle = worked(ledger)
-    return lambda: ledger.fail(handle, "broke", leasehold.FailureClass.TRANSIENT)
-
-
-def grant(ledger, clock):
-    one = worked(ledger).execution_id
-    return lambda: ledger.issue_resume_grant(one, worker_id="w")
-
-
-def resume(ledger, clock):
-    one = worked(ledger, ttl=1_000).execution_id
-    issued = ledger.issue_resume_grant(one, worker_id="w")
-    clock.advance(2_000)
-    return lambda: ledger.claim_from_resume_grant(issued, worker_id="w")
-
-
-def sweep(ledger, clock):
-    worked(ledger, ttl=1_000)
-    clock.advance(2_000)
-    return ledger.sweep
-
-
-def revoke(ledger, clock):
-    one = worked(ledger).execution_id
-    return lambda: ledger.revoke_lease(one, actor="ann", reason="late")
-
-
-def cancel(ledger, clock):
-    one = ledger.create_execution()
-    return lambda: ledger.cancel_execution(one, actor="ann", reason="no use")
-
-
-def reprioritise(ledger, clock):
-    one = ledger.create_execution()
-    return lambda: ledger.change_priority(one, 9, actor="ann")
-
-
-def replay(ledger, clock):
-    handle = worked(ledger)
-    ledger.complete(handle)
-    one = handle.execution_id
-    return lambda: ledger.replay_execution(one, actor="ann", reason="again")
-
-
-CALLS = [
-    create_anonymous,
-    create_keyed,
-    create_batch,
-    claim,
-    take_over,
-    renew,
-    progress,
-    frame,
-    summary,
-    complete,
-    fail_for_good,
-    fail_to_retry,
-    grant,
-    resume,
-    sweep,
-    revoke,
-    cancel,
-    reprioritise,
-    replay,
-]
 each_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 
 

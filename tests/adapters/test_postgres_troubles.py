@@ -482,7 +482,7 @@ def test_settings_of_the_server_that_a_ledger_cannot_do_with_are_overridden(
     with leasehold.open(url) as ledger:
         one = ledger.create_execution()
         ledger.complete(ledger.claim(worker_id="w"))
-        assert [event.topic for event in ledger.read.events()][0] == "execution.created"
+        assert ledger.read.events()[0].topic == "execution.created"
         assert ledger.read.execution(one).public_state == "completed"
         assert ledger.read.settled_position() == 5
 

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -45,7 +46,7 @@ def test_from_the_beginning_all_is_given_in_order(ledger, log) -> None:
 
 
 def test_from_a_position_what_follows_is_given(ledger, log) -> None:
-    for before, recorded in zip(log, log[1:], strict=False):
+    for before, recorded in pairwise(log):
         with ledger.subscribe(after=before.position) as subscription:
             assert next(subscription) == recorded
 
@@ -206,7 +207,7 @@ def test_after_a_stop_nothing_is_given(ledger, log) -> None:
 
 def test_the_block_stops_it(ledger, log) -> None:
     with ledger.subscribe(after=0) as subscription:
-        seen = [recorded for recorded, _ in zip(subscription, log, strict=False)]
+        seen = [recorded for _, recorded in zip(log, subscription, strict=False)]
     assert seen == log
     assert list(subscription) == []
 
@@ -234,11 +235,13 @@ def test_iterating_and_pages_can_be_mixed(ledger, log) -> None:
 
 
 def test_a_commit_of_another_thread_wakes(ledger) -> None:
-    with ledger.subscribe() as subscription:
-        with in_thread(lambda: next(subscription)) as follower:
-            follower.wait_until(lambda: subscription._feed._watch is not None)
-            execution_id = ledger.create_execution()
-            assert follower.result(LONG_S).event.execution_id == execution_id
+    with (
+        ledger.subscribe() as subscription,
+        in_thread(lambda: next(subscription)) as follower,
+    ):
+        follower.wait_until(lambda: subscription._feed._watch is not None)
+        execution_id = ledger.create_execution()
+        assert follower.result(LONG_S).event.execution_id == execution_id
 
 
 def test_a_commit_of_another_ledger_wakes(shared_url) -> None:
@@ -319,12 +322,14 @@ def test_a_wrong_argument_is_named(ledger, name, value) -> None:
 def test_what_is_not_for_the_follower_is_not_read_twice(ledger) -> None:
     ledger.create_executions([{}] * 1_500)
     asked = []
-    with ledger.subscribe(after=0, topics=["frame.appended"]) as subscription:
-        with spying(ledger._store, asked):
-            assert subscription.next_events(0) == []
-            ledger.create_execution()
-            assert subscription.next_events(0) == []
-            assert subscription.next_events(0.05) == []
+    with (
+        ledger.subscribe(after=0, topics=["frame.appended"]) as subscription,
+        spying(ledger._store, asked),
+    ):
+        assert subscription.next_events(0) == []
+        ledger.create_execution()
+        assert subscription.next_events(0) == []
+        assert subscription.next_events(0.05) == []
     looks = [ask for ask in asked if ask[0] == "events_settled"]
     assert [ask[1]["after"] for ask in looks] == [0, 1_500]
     assert subscription.position == 1_501

@@ -1,8 +1,16 @@
 """Verifying: every damage to the tables is found, and named; nothing else is."""
 
 import pytest
-from damaging import add, added_rows, change, different, remove, rows_of, shown
-from damaging import UNCHANGEABLE
+from damaging import (
+    UNCHANGEABLE,
+    add,
+    added_rows,
+    change,
+    different,
+    remove,
+    rows_of,
+    shown,
+)
 
 import leasehold
 from leasehold.adapters.codec import FIRST_HASH, encode
