@@ -152,7 +152,9 @@ def _check_version(session: WriteSession, shown: str) -> None:
 
 
 def _chosen(execution_ids: Collection[UUID]) -> list[str]:
-    if isinstance(execution_ids, str | bytes | UUID):
+    if isinstance(execution_ids, str | bytes) or not isinstance(
+        execution_ids, Iterable
+    ):
         raise limits.refuse("execution_ids", execution_ids, "a collection of UUIDs")
     return sorted(
         {str(limits.identifier("execution_ids", known)) for known in execution_ids}

@@ -121,18 +121,18 @@ class ReplayCommands(Commands):
             InvalidInputError: A position is out of bounds.
             StoreError: `corrupt_event`: an event cannot be read.
         """
-        one, other = self._moment(before, None), self._moment(after, None)
-        first, last = sorted((one.position, other.position))
+        for name, position in (("before", before), ("after", after)):
+            limits.integer(name, position, least=0, most=limits.POSITION_MAX)
+        settled = self._settled_position()
+        before, after = min(before, settled), min(after, settled)
         found: list[RowDifference] = []
         with self._store.read() as session:
-            for execution_id in _executions_between(session, first, last):
-                states = {
-                    moment.position: _tables_at(session, execution_id, moment)
-                    for moment in (one, other)
-                }
-                found += differences_between(
-                    states[one.position], states[other.position]
+            for execution_id in _executions_between(session, *sorted((before, after))):
+                one, other = (
+                    _tables_at(session, execution_id, Moment(position))
+                    for position in (before, after)
                 )
+                found += differences_between(one, other)
         return found
 
     def why(

@@ -1,6 +1,5 @@
 """Put the commands together, and turn their errors into a line and a status."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,9 +138,12 @@ def run(arguments: Sequence[str]) -> int:
     except leasehold.LeaseholdError as error:
         return _refused(f"{error}")
     except _ReaderGoneError:
-        # Nothing may be written any more, not even by the interpreter at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard_the_rest()
         return 0
+    except OSError as error:
+        # Of the store and of files a command tells itself: this is its output.
+        output.discard_the_rest()
+        return _refused(f"the output cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as leaving:

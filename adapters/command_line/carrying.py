@@ -90,7 +90,8 @@ def import_bundle(
 
 def _in_words(summary: leasehold.BundleSummary) -> str:
     text = (
-        f"{summary.events} events of {summary.executions} executions, "
+        f"{output.count_text(summary.events, 'event')} of "
+        f"{output.count_text(summary.executions, 'execution')}, "
         f"sha256 {summary.sha256}"
     )
     original = summary.header.original_sha256
@@ -109,9 +110,13 @@ def _opened_to_write(name: str) -> Iterator[str | BinaryIO]:
         if sys.stdout.isatty():
             message = "a bundle is not for a terminal: name a file, or pipe it on"
             raise leasehold.InvalidInputError(message)
-        with _telling_of_failure("standard output"):
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
+        try:
+            with _telling_of_failure("standard output"):
+                yield sys.stdout.buffer
+                sys.stdout.buffer.flush()
+        except leasehold.StoreError:
+            output.discard_the_rest()
+            raise
         return
     path = Path(name)
     with _telling_of_failure(name):

@@ -6,6 +6,7 @@ with every control character escaped, and never as rich markup.
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -74,6 +75,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} TiB"
 
 
+def count_text(count: int, noun: str) -> str:
+    """Write how many there are of something."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def cell_text(value: object) -> str:
     """Write one value for people: escaped, and cut where it would fill the screen."""
     return cut(whole_text(value))
@@ -135,6 +141,11 @@ def print_line(text: str, *, style: str | None = None) -> None:
 def note(text: str) -> None:
     """Tell a person something beside the output, on standard error."""
     sys.stderr.write(escaped(text) + "\n")
+
+
+def discard_the_rest() -> None:
+    """Write nothing any more, also not what the interpreter has left at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(document: object) -> None:

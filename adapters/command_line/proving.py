@@ -82,10 +82,11 @@ def _print_report(report: leasehold.VerifyReport) -> None:
             f"redacted: taken in without payloads and texts; the original has {sha256}"
         )
     count = report.fault_count
-    result = "no fault" if count == 0 else f"{count} fault{'s' if count > 1 else ''}"
+    result = output.count_text(count, "fault") if count else "no fault"
     output.print_line(
-        f"{result}: {report.events} events of {report.executions} executions, "
-        f"{report.rows} rows",
+        f"{result}: {output.count_text(report.events, 'event')} of "
+        f"{output.count_text(report.executions, 'execution')}, "
+        f"{output.count_text(report.rows, 'row')}",
         style="green" if report.ok else "bold red",
     )
 

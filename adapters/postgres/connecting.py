@@ -63,10 +63,13 @@ class Connection(psycopg.Connection[DictRow]):
     """A connection with what is known of it here.
 
     Attributes:
+        is_pooled: Whether each of its transactions may be on another connection of the
+            server, so that nothing lasts beyond it.
         born_s: When it was made, by the monotonic clock.
         under_way: The pipeline of the transaction that has begun.
     """
 
+    is_pooled = False
     born_s = 0.0
     under_way: Pipeline | None = None
 
@@ -77,7 +80,7 @@ class Connection(psycopg.Connection[DictRow]):
         """
 
 
-def _settings(target: Target, *, one_transaction: bool) -> dict[str, str | bool | None]:
+def _settings(target: Target, *, one_transaction: bool) -> dict[str, object]:
     """Return the settings that a ledger works under.
 
     A writer that stops in the midst of its transaction holds an execution and all
@@ -91,6 +94,7 @@ def _settings(target: Target, *, one_transaction: bool) -> dict[str, str | bool 
         "synchronous_commit": "off" if target.durability == "normal" else None,
         "default_transaction_read_only": "on" if target.read_only else None,
         "one_transaction": one_transaction,
+        "process": None,
     }
 
 
@@ -107,7 +111,6 @@ def connect(target: Target, *, timeout_s: int | None = None) -> Connection:
     Raises:
         psycopg.Error: There is no connection to be had.
     """
-    pooled = target.transaction_pooling
     conninfo = target.conninfo
     if timeout_s is not None:
         conninfo = make_conninfo(conninfo, connect_timeout=timeout_s)
@@ -117,26 +120,39 @@ def connect(target: Target, *, timeout_s: int | None = None) -> Connection:
             autocommit=True,
             row_factory=dict_row,
             cursor_factory=Cursor[DictRow],
-            prepare_threshold=None if pooled else _PREPARED_AT_USE,
+            prepare_threshold=None,
         )
     except OSError as error:  # For one: this process has too many open files.
         raise psycopg.OperationalError(str(error)) from error
     connection.born_s = time.monotonic()
-    connection.prepared_max = _STATEMENTS_PREPARED
     connection.isolation_level = IsolationLevel.READ_COMMITTED
-    if not pooled:
-        try:
-            settings = _settings(target, one_transaction=False)
-            connection.execute(_SETTLE.encode(), settings)
-        except BaseException:
-            connection.close()
-            raise
+    try:
+        connection.is_pooled = target.transaction_pooling or not _settle(
+            connection, target
+        )
+    except BaseException:
+        connection.close()
+        raise
+    if not connection.is_pooled:
+        connection.prepared_max = _STATEMENTS_PREPARED
+        connection.prepare_threshold = _PREPARED_AT_USE
     return connection
+
+
+def _settle(connection: Connection, target: Target) -> bool:
+    """Settle a connection; return False, and do nothing, where it is a pooler's.
+
+    A pooler greets its clients with numbers of its own in place of the server's.
+    """
+    greeted_as = connection.info.backend_pid
+    settings = _settings(target, one_transaction=False)
+    settings["process"] = None if target.transaction_pooling is False else greeted_as
+    return connection.execute(_SETTLE.encode(), settings).rowcount == 1
 
 
 def settle_transaction(connection: Connection, target: Target) -> None:
     """Settle a transaction that has begun, where its connection could not be."""
-    if target.transaction_pooling:
+    if connection.is_pooled:
         settings = _settings(target, one_transaction=True)
         connection.execute(_SETTLE.encode(), settings)
 
@@ -262,6 +278,14 @@ class Pool:
 def _lasts(reference: "weakref.ref[Loan]") -> bool:
     loan = reference()
     return loan is not None and not loan.is_over
+
+
+def disown(connection: Connection) -> None:
+    """Close a connection of the parent's in a forked child: the server does not see."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, connection.fileno())
+    os.close(nothing)
+    connection.close()
 
 
 def _is_idle(connection: Connection) -> bool:

@@ -28,6 +28,10 @@ _NO_DATABASE: Final = "there is no such database on the server; create it first"
 _IS_FULL: Final = (
     "the server takes no more connections; lower pool_size in the url, or try again"
 )
+_NOT_PREPARED: Final = (
+    "statements were prepared on another connection of the server than they were used "
+    "on; with a pooler in between, put transaction_pooling=on into the url"
+)
 _MEANINGS: Final[dict[str, str]] = {
     "25006": _NO_WRITES,
     "28000": _NOT_LET_IN,
@@ -37,8 +41,10 @@ _MEANINGS: Final[dict[str, str]] = {
         "the schema is not there: open it once without read_only, as a user who may "
         "create it, or leave it to the administrator"
     ),
-    "42501": "the user lacks a right; see the GRANTs in docs/how-to/postgresql.md",
+    "42501": "the user lacks a right; see the GRANTs in docs/postgresql.md",
+    "26000": _NOT_PREPARED,
     "42P01": "a table of the ledger is gone; somebody has dropped it",
+    "42P05": _NOT_PREPARED,
     "53100": "the server's disk is full",
     "53300": _IS_FULL,
     "57014": (
@@ -88,7 +94,7 @@ _AT_THE_DOOR: Final = (
 
 def store_error(error: Exception, target: Target) -> StoreError:
     """Say what an error of the driver or of the pool means; nothing was written."""
-    shown = target.shown
+    shown, said = target.shown, in_one_line(error)
     if isinstance(error, ConnectionUnavailableError):
         message = (
             f"all {target.pool_size} connections to {shown} were in use for "
@@ -96,7 +102,6 @@ def store_error(error: Exception, target: Target) -> StoreError:
             "in the url"
         )
         return StoreError(message, code="store_busy", retryable=True)
-    said = in_one_line(error)
     if isinstance(error, _BUSY):
         message = (
             f"{shown} was busy: other transactions hold what this call needs "
@@ -104,21 +109,30 @@ def store_error(error: Exception, target: Target) -> StoreError:
         )
         return StoreError(message, code="store_busy", retryable=True)
     if is_lost(error):
-        for refused in _AT_THE_DOOR:
-            if re.search(refused.words, said):
-                message = f"{shown}: {refused.meaning} ({said})"
-                return StoreError(message, retryable=refused.retryable)
-        message = (
-            f"{shown} cannot be reached ({said}); nothing was written, "
-            "the call can be repeated"
-        )
-        return StoreError(message, retryable=True)
+        return _lost(said, shown)
     sqlstate = getattr(error, "sqlstate", None) or ""
     meaning = _MEANINGS.get(sqlstate)
-    if meaning is None:
-        return StoreError(f"{shown}: {type(error).__name__}: {said}")
-    message = f"{shown}: {meaning} ({said}); nothing was written"
+    if meaning is not None:
+        message = f"{shown}: {meaning} ({said}); nothing was written"
+    elif isinstance(error, errors.RaiseException):
+        # By a function of ours.
+        told = error.diag.message_primary or said, error.diag.message_hint
+        message = f"{shown}: {'. '.join(filter(None, told))}"
+    else:
+        message = f"{shown}: {type(error).__name__}: {said}"
     return StoreError(message, retryable=sqlstate in _PASSES)
+
+
+def _lost(said: str, shown: str) -> StoreError:
+    for refused in _AT_THE_DOOR:
+        if re.search(refused.words, said):
+            message = f"{shown}: {refused.meaning} ({said})"
+            return StoreError(message, retryable=refused.retryable)
+    message = (
+        f"{shown} cannot be reached ({said}); nothing was written, "
+        "the call can be repeated"
+    )
+    return StoreError(message, retryable=True)
 
 
 def is_lost(error: Exception) -> bool:

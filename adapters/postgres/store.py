@@ -98,7 +98,7 @@ class PostgresStore:
 
         A pooler that gives transactions connections in turn passes no notices on.
         """
-        if self.target.transaction_pooling:
+        if self._transactions.is_pooled:
             return Polling()
         return Listening(self._transactions)
 

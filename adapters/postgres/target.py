@@ -48,7 +48,7 @@ class Target:
         schema: Where the tables are; None for the connection's default schema.
         pool_size: How many connections at most, 1 … 1000.
         transaction_pooling: Whether a pooler between here and the server may give
-            every transaction another connection of the server.
+            every transaction another connection of the server; None to find out.
         durability: As of `leasehold.open`.
         read_only: As of `leasehold.open`.
         shown: The name that people are shown, without the password.
@@ -57,7 +57,7 @@ class Target:
     conninfo: str = field(repr=False)
     schema: str | None
     pool_size: int
-    transaction_pooling: bool
+    transaction_pooling: bool | None
     durability: Durability
     read_only: bool
     shown: str
@@ -214,9 +214,9 @@ def _pool_size(value: str | None) -> int:
     return _number("pool_size", value, least=1, most=POOL_SIZE_MAX)
 
 
-def _switch(value: str | None) -> bool:
+def _switch(value: str | None) -> bool | None:
     if value is None:
-        return False
+        return None
     if value not in _SWITCH:
         message = f"transaction_pooling in the url must be on or off; got {value!r}"
         raise InvalidInputError(message)

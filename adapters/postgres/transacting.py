@@ -9,6 +9,7 @@ from typing import Final
 
 from psycopg import Pipeline
 from psycopg.pq import TransactionStatus
+from psycopg.sql import Identifier
 
 from leasehold.adapters.postgres import schema
 from leasehold.adapters.postgres.connecting import (
@@ -16,6 +17,7 @@ from leasehold.adapters.postgres.connecting import (
     Datastore,
     Loan,
     connect,
+    disown,
     settle_transaction,
 )
 from leasehold.adapters.postgres.failures import (
@@ -66,6 +68,10 @@ class Transactions:
         self.clock = clock
         self.datastore = Datastore(target, target.schema or "public")
         self.recorder = Recorder(self.datastore)
+        self.log_name = Identifier(
+            *filter(None, (target.schema, "stored_events"))
+        ).as_string()
+        self.is_pooled = False
         self._process = os.getpid()
         self._closed = False
 
@@ -117,8 +123,6 @@ class Transaction:
     ) -> None:
         """Say how it begins; nothing happens before the block."""
         self._transactions = transactions
-        if begin == READ_ONCE and transactions.target.transaction_pooling:
-            begin = _READ_ONCE_POOLED
         self._begin = begin
         self._any_version = any_version
         self._loan: Loan | None = None
@@ -135,6 +139,8 @@ class Transaction:
         try:
             loan = self._loan = transactions.datastore.pool.take()
             connection = loan.connection
+            if connection.is_pooled:
+                self._begin = self._begin or _READ_ONCE_POOLED
             self._session = session = PostgresSession(
                 connection, transactions.recorder, transactions.clock
             )
@@ -200,12 +206,15 @@ class Transaction:
             session.finish()
             committed = session.connection.execute(b"COMMIT")
             if session.is_followed:
-                session.connection.execute(_WAKE_FOLLOWERS.encode())
+                log = {"log": self._transactions.log_name}
+                session.connection.execute(_WAKE_FOLLOWERS.encode(), log)
             self._leave_pipeline()
         except DRIVER_ERRORS as error:
             if committed is not None and committed.statusmessage == _COMMITTED:
-                # Followers look by themselves, a little later.
-                _log.warning("followers of the log were not woken", exc_info=True)
+                if session.is_followed:
+                    # They look by themselves, a little later.
+                    said = in_one_line(error)
+                    _log.warning("followers of the log were not woken: %s", said)
                 return
             if not (is_lost(error) or session.connection.closed):
                 raise
@@ -277,20 +286,23 @@ class Transaction:
         """Close a connection that is the parent's, so that the server does not see."""
         loan, self._loan = self._loan, None
         if loan is not None and loan.connection is not None:
-            nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, loan.connection.fileno())
-            os.close(nothing)
-            loan.connection.close()
+            disown(loan.connection)
             self._roll_back(loan.connection)
 
     def _roll_back(self, connection: Connection) -> None:
-        with suppress(*DRIVER_ERRORS):  # The first one has been told.
+        """Undo what is not committed; close a connection that met with an error.
+
+        The driver takes a statement for prepared that the server passed over after an
+        error, in the midst of a batch, and would use it later.
+        """
+        try:
             self._leave_pipeline()
-        if connection.closed:
-            return
-        with suppress(*DRIVER_ERRORS):
-            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+                connection.close()
+            elif connection.pgconn.transaction_status != TransactionStatus.IDLE:
                 connection.execute(b"ROLLBACK")
+        except DRIVER_ERRORS:  # The first one has been told.
+            connection.close()
 
 
 def _hidden_by(
@@ -328,6 +340,7 @@ def prepare_tables(transactions: Transactions) -> dict[str, int]:
     target = transactions.target
     try:
         with transactions.connect() as connection:
+            transactions.is_pooled = connection.is_pooled
             _check_server(connection, target)
             with connection.transaction():
                 settle_transaction(connection, target)
@@ -368,6 +381,6 @@ def _check_sight(connection: Connection, target: Target) -> None:
         if hidden:
             message = (
                 f"{target.shown}: the user lacks the right USAGE on the schema; see "
-                "the GRANTs in docs/how-to/postgresql.md"
+                "the GRANTs in docs/postgresql.md"
             )
             raise StoreError(message)

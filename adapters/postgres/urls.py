@@ -58,6 +58,10 @@ def _named(authority: str, database: str, query: str) -> Iterator[tuple[str, str
     if colon:
         yield "password", _decoded(password, "the password")
     yield from _places(places)
+    if "@" in database:
+        # More likely the rest of a password that was cut at its "/".
+        message = f"the url has an @ in the name of its database; {_HINT}"
+        raise InvalidInputError(message)
     if database:
         yield "dbname", _decoded(database, "the name of the database")
     for pair in query.split("&") if query else ():

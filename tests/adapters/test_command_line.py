@@ -313,20 +313,6 @@ def test_a_narrow_terminal_leaves_columns_out_and_a_pipe_does_not(
     assert heads["200"][-1] == "created_at"
 
 
-def test_on_a_terminal_the_details_of_an_event_stand_under_it(
-    capsys, shared_url, story, monkeypatch
-):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "80")
-    arguments = ["history", str(story["waiting"]), "--store", shared_url]
-    assert application.run(arguments) == 0
-    head, event, *details = stripped(capsys.readouterr().out).splitlines()
-    assert head.split() == ["position", "at", "stream", "version", "topic"]
-    assert event.endswith("execution.created")
-    assert details
-    assert all(line.startswith("    ") for line in details)
-
-
 def test_escaping_leaves_what_can_be_read_as_it_is():
     assert output.escaped("Grüße, 世界 …") == "Grüße, 世界 …"
     assert output.escaped("a\tb\x1b\x7f\x9b\u202e") == r"a\tb\x1b\x7f\x9b\u202e"

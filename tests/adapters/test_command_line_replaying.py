@@ -297,8 +297,8 @@ def test_history_is_a_story_on_a_terminal(on_terminal, story):
     ]
     (renewals,) = [line for line in lines if "renewed" in line]
     assert renewals.endswith("birch  renewed; its lease runs 30 s (×3)")
-    narrow = on_terminal(50, "history", str(FILM))
-    assert max(map(len, narrow)) <= 50
+    narrow = on_terminal(60, "history", str(FILM))
+    assert max(map(len, narrow)) <= 60
     assert "    took over as attempt 1; its lease runs 30 s" in narrow
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from contextlib import closing
 
 import psycopg
@@ -85,19 +86,43 @@ def test_connections_of_an_hour_are_replaced(own_url, outsider, monkeypatch) -> 
         assert first["pid"] != second["pid"]
 
 
-def test_an_error_of_the_server_does_not_cost_the_connection(own_url, outsider) -> None:
+@pytest.mark.parametrize("earlier", range(4))
+def test_an_error_of_the_server_does_no_harm_to_later_calls(
+    earlier, own_url, outsider
+) -> None:
+    later = "SELECT 2 AS n"
+    with leasehold.open(f"{own_url}&pool_size=1") as ledger:
+        write = ledger._store.write
+        for _ in range(earlier):
+            with write() as session:
+                session.connection.execute(later)
+
+        def fail():
+            with write() as session:
+                session.connection.execute("SELECT 1 / 0")
+                session.connection.execute(later).fetchall()
+
+        with pytest.raises(leasehold.StoreError, match="division") as told:
+            fail()
+        assert isinstance(told.value.__cause__, psycopg.errors.DivisionByZero)
+        for _ in range(4):
+            with write() as session:
+                assert session.connection.execute(later).fetchall() == [{"n": 2}]
+        ledger.create_execution()
+
+
+def test_a_refusal_does_not_cost_the_connection(own_url, outsider) -> None:
     with leasehold.open(own_url) as ledger:
         ledger.create_execution()
-        pids = outsider.execute(PIDS)
-        for begin in (ledger._store.read, ledger._store.write):
-            with (
-                pytest.raises(leasehold.StoreError, match="division") as told,
-                begin() as session,
-            ):
-                session.connection.execute("SELECT 1 / 0").fetchall()
-            assert isinstance(told.value.__cause__, psycopg.errors.DivisionByZero)
-        ledger.create_execution()
-        assert outsider.execute(PIDS) == pids
+        before = outsider.execute(PIDS)
+        handle = ledger.claim(worker_id="w").replace(lease_epoch=9)
+        for _ in range(3):
+            with pytest.raises(leasehold.LeaseConflictError):
+                ledger.renew(handle)
+        with pytest.raises(leasehold.NotFoundError):
+            ledger.cancel_execution(uuid.uuid4(), actor="ann", reason="x")
+        assert ledger.read.counts()["running"] == 1
+        assert outsider.execute(PIDS) == before
 
 
 def test_what_a_commit_did_not_do_is_not_taken_for_done(own_url, outsider) -> None:

@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from every_call import (
     CALLS,
-    best_effort,
     complete,
     create_anonymous,
     create_keyed,
+    frame,
     worked,
 )
 from outsiders import outsider_of
@@ -182,7 +182,7 @@ def test_a_server_that_waits_for_a_client_that_is_gone_is_made_to_end_it(
 def test_a_best_effort_frame_whose_answer_was_lost_may_be_there_or_not(
     behind, direct, proxy, clock
 ) -> None:
-    make = best_effort(behind, clock)
+    make = frame(behind, clock, leasehold.BestEffort())
     for act in (lose_the_answer, cut):
         proxy.at(COMMIT, act)
         with pytest.raises(leasehold.StoreError, match="not known") as told:

@@ -32,6 +32,8 @@ GRANT INSERT, UPDATE ON
     leasehold.leasehold_projection
     TO leasehold_worker;
 GRANT DELETE ON leasehold.stream_frame TO leasehold_worker;
+ALTER DEFAULT PRIVILEGES IN SCHEMA leasehold
+    GRANT EXECUTE ON FUNCTIONS TO leasehold_worker, leasehold_auditor;
 """
 # A server may be set to give nobody anything of itself.
 NOTHING_OF_ITSELF = """

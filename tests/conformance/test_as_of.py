@@ -25,9 +25,7 @@ def test_every_read_of_now_answers_as_the_live_tables_do(told, clock, ids) -> No
     with told.as_of(at_ms=clock()) as read:
         assert everything(read, ids) == everything(told.read, ids)
     with told.as_of() as read:
-        assert everything(read, ids, now=False) == everything(
-            told.read, ids, now=False
-        )
+        assert everything(read, ids, now=False) == everything(told.read, ids, now=False)
 
 
 def test_every_read_answers_as_a_store_built_from_the_first_events(

@@ -168,7 +168,10 @@ def test_a_corrupt_event_leaves_the_old_rows(shared, outsider) -> None:
     (state,) = outsider.execute(
         "SELECT state FROM stored_events WHERE notification_id = ?", last
     )
-    for damage in (b"x", state["state"].replace(b'"execution_id":"0', b'"execution_id":"1')):
+    for damage in (
+        b"x",
+        state["state"].replace(b'"execution_id":"0', b'"execution_id":"1'),
+    ):
         outsider.execute(
             "UPDATE stored_events SET state = ? WHERE notification_id = ?", damage, last
         )
@@ -181,7 +184,9 @@ def test_a_corrupt_event_leaves_the_old_rows(shared, outsider) -> None:
 
 def test_a_summary_that_cannot_be_merged_is_a_corrupt_event(shared, outsider) -> None:
     outsider.lift_the_guard()
-    rows = outsider.execute("SELECT * FROM stored_events WHERE topic = 'frame.appended'")
+    rows = outsider.execute(
+        "SELECT * FROM stored_events WHERE topic = 'frame.appended'"
+    )
     row = next(it for it in rows if b'"mode":"summary"' in it["state"])
     outsider.execute(
         "UPDATE stored_events SET state = ? WHERE notification_id = ?",

@@ -83,9 +83,7 @@ def test_each_column_of_a_row_counts(table, shared, outsider) -> None:
     assert shared.verify().ok
 
 
-def test_a_changed_column_is_named_with_the_event_that_set_it(
-    shared, outsider
-) -> None:
+def test_a_changed_column_is_named_with_the_event_that_set_it(shared, outsider) -> None:
     row = rows_of(outsider, "exec_state")[0]
     (expected,) = [
         it.position

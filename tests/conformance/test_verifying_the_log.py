@@ -296,9 +296,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_whatever_bytes_there_are_are_told_and_not_raised(
-    garbage, shared, log
-) -> None:
+def test_whatever_bytes_there_are_are_told_and_not_raised(garbage, shared, log) -> None:
     line = shared.checkpoint()
     for row in log.rows[:: len(log.rows) // 3]:
         log.change(row["notification_id"], state=GARBAGE[garbage])

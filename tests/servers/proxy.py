@@ -125,6 +125,10 @@ class Proxy:
         """Act once, at the next statement that begins with these words."""
         self._faults.append((words, act))
 
+    def forget(self) -> None:
+        """Let all statements through, whatever was asked for."""
+        self._faults.clear()
+
     def refuse(self, count: int) -> None:
         """Refuse so many clients."""
         self._to_refuse = count

@@ -1,6 +1,7 @@
 -- Settle a connection, or one transaction where a pooler gives each another connection
 -- of the server. A server may be set to commit more carefully than "on"; to less it may
 -- not. A single query is a transaction too, begun as the server is set to.
+-- Does nothing where the process is another than was expected.
 SELECT
     set_config('lock_timeout', %(lock_timeout)s, %(one_transaction)s),
     set_config(
@@ -32,3 +33,4 @@ SELECT
         ),
         %(one_transaction)s
     )
+WHERE coalesce(%(process)s, pg_backend_pid()) = pg_backend_pid()
