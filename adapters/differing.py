@@ -32,6 +32,9 @@ from leasehold.projections.tables import (
 Columns = Mapping[str, tuple[Any, Any]]
 """The columns that differ, each with the values of the two sides."""
 
+_MISTAKABLE: Final = frozenset({float, bool})
+"""What Python takes to be equal to an int."""
+
 RowId = tuple[str, Key]
 """A table, and the key of a row there."""
 
@@ -92,6 +95,8 @@ def differing_columns(
     """
     if there is None or wanted is None:
         return None if there is wanted else {}
+    if there == wanted and _MISTAKABLE.isdisjoint(map(type, there.values())):
+        return None
     columns = {
         column: (value, wanted.get(column))
         for column, value in there.items()

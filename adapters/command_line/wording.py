@@ -75,18 +75,11 @@ def lasting(duration_ms: int) -> str:
 
 def words(event: DomainEvent) -> str:
     """Say what an event changed, escaped for a terminal."""
-    told = _WORDS.get(type(event))
-    text = _fields(event) if told is None else told(event)
+    text = _WORDS[type(event)](event)
     if event.clock_at_ms is not None:
         back_ms = event.occurred_at_ms - event.clock_at_ms
         text += f"; the clock had stepped back by {lasting(back_ms)}"
     return output.escaped(text)
-
-
-def _fields(event: DomainEvent) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in output.columns_of(event).items()
-    )
 
 
 def _quoted(text: str | None) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leasehold.adapters.checkpoints import Checkpoint
     from leasehold.adapters.claiming import SweepReport
     from leasehold.adapters.differing import RowDifference
+    from leasehold.adapters.following import Projection, RunningProjection, Subscription
     from leasehold.adapters.frame_calls import AppendFrameOutcome
     from leasehold.adapters.ledger import Ledger
     from leasehold.adapters.opening import open_ledger as open  # noqa: A004
@@ -118,6 +119,7 @@ __all__ = [
     "NotFoundError",
     "Outcome",
     "OwnershipState",
+    "Projection",
     "PublicState",
     "Reader",
     "RecordedEvent",
@@ -125,7 +127,9 @@ __all__ = [
     "RetryPolicy",
     "RetryScheduled",
     "RowDifference",
+    "RunningProjection",
     "StoreError",
+    "Subscription",
     "Summary",
     "SummaryRow",
     "SweepReport",
@@ -137,6 +141,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "adapters.following": (
+        "Projection",
+        "RunningProjection",
+        "Subscription",
+    ),
     "adapters.bundles": (
         "BundleHeader",
         "BundleSummary",

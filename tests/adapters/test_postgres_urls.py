@@ -104,7 +104,8 @@ def test_options_of_our_own_are_kept_from_libpq() -> None:
     )
     assert target.schema == 'My "own"'
     assert target.pool_size == 3
-    assert target.transaction_pooling
+    assert target.transaction_pooling is True
+    assert parsed("postgresql:///?transaction_pooling=off").transaction_pooling is False
     assert not set(OURS) & set(conninfo_to_dict(target.conninfo))
 
 
@@ -113,7 +114,7 @@ def test_without_options_of_our_own_there_are_sixteen_connections() -> None:
     assert (target.schema, target.pool_size, target.transaction_pooling) == (
         None,
         16,
-        False,
+        None,
     )
 
 
@@ -180,6 +181,7 @@ WRONG = {
     "postgresql://ann:gehe1m%00@db": "the password .*NUL",
     "postgresql://ann:gehe1m/x@db": "percent-encode",
     "postgresql://ann:gehe1m@x@db": "percent-encode",
+    "postgresql://ann:12/gehe1m@db/x": "percent-encode",
     "postgresql://ann:x@gehe1m@db": "percent-encode",
     "postgresql://ann:gehe1m?x@db": "percent-encode",
     "postgresql://ann:gehe1m#x@db": "percent-encode",

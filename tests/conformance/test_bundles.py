@@ -378,7 +378,7 @@ def test_both_tell_how_far_they_are(told, bundle, fresh) -> None:
         lambda tell: fresh().import_bundle(io.BytesIO(bundle), progress=tell),
     ):
         seen = []
-        summary = call(lambda *told: seen.append(told))
+        summary = call(lambda *told, seen=seen: seen.append(told))
         assert [done for done, _ in seen] == [*range(1, summary.events + 1)]
         assert all(done <= total for done, total in seen)
 

@@ -1,4 +1,4 @@
-"""Verifying: every damage to the log is found at its place, whatever bytes there are."""
+"""Verifying: every damage to the log is found in its place, whatever bytes it has."""
 
 import hashlib
 import json
