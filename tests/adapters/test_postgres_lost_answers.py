@@ -12,7 +12,8 @@ from every_call import (
     frame,
     worked,
 )
-from outsiders import outsider_of
+from outsiders import outsider_of, with_schema
+from postgres_server import start_server
 from proxy import COMMIT, cut, hush, lose_the_answer, proxy_to, swallow
 
 import leasehold
@@ -308,3 +309,41 @@ def test_an_event_of_another_at_the_place_is_not_taken_for_the_own(
     raw = direct.read.execution(handle.execution_id).raw_fields
     assert raw["progress_message"] == "another"
     assert attempt.outcome is None
+
+
+def test_a_standby_is_not_asked_what_became_of_a_call(clock, monkeypatch) -> None:
+    monkeypatch.setattr(resolving, "PATIENCE_S", 2.5)
+    with start_server(fsync="off", max_wal_senders=2) as server:
+        url = with_schema(server.url, "here")
+
+        def fall_back(wire):
+            wire.close()
+            server.stop()
+            (server.directory / "data" / "standby.signal").touch(mode=0o666)
+            server.start()
+            return False
+
+        with (
+            proxy_to(url) as proxy,
+            leasehold.open(proxy.url(), clock=clock) as ledger,
+        ):
+            proxy.at(COMMIT, fall_back)
+            with pytest.raises(leasehold.StoreError, match="standby") as told:
+                ledger.create_execution()
+    assert "not known" in str(told.value)
+    assert not told.value.retryable
+
+
+def test_an_answer_is_sought_also_when_no_thread_can_be_started(
+    behind, direct, proxy, clock, monkeypatch
+) -> None:
+    def refuse(*_, **__):
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    make = create_anonymous(behind, clock)
+    monkeypatch.setattr(resolving, "Thread", refuse)
+    proxy.at(COMMIT, lose_the_answer)
+    execution_id = make()
+    monkeypatch.undo()
+    assert direct.read.execution(execution_id) is not None

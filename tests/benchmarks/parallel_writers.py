@@ -3,8 +3,11 @@
 `python parallel_writers.py URL`, of a database that may be written to: eight processes
 with a connection each claim for some seconds, in turn with each kind of lock and in a
 schema of its own, while one reader follows the log from a position and an idle
-transaction is opened and closed. Prints claims per second, their ratio, and how many
-events the reader missed.
+transaction is opened and closed. Prints claims per second, their ratio, how many events
+the reader missed, what the server's processes waited for and how busy the cores were.
+
+A disk that is slow to flush is had with this in the url, by which the server waits 5 ms
+before each flush: `&options=-c%20commit_delay%3D5000%20-c%20commit_siblings%3D0`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -33,6 +38,14 @@ if TYPE_CHECKING:
 LOCKS = ("table", "floor")
 PAGE = 1_000
 IDLE_EVERY_S = 0.5
+SAMPLED_EVERY_S = 0.02
+WAITS = """
+SELECT coalesce(wait_event_type || ':' || wait_event, 'on a core'), count(*)
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND state = 'active'
+GROUP BY 1
+"""
 
 
 class TableLockRecorder(Recorder):
@@ -67,6 +80,41 @@ def claim_for(url: str, lock: str, seconds: float) -> None:
                 break
             latencies_ms.append((time.perf_counter() - begin) * 1000)
     print(json.dumps(latencies_ms))
+
+
+class Profile(threading.Thread):
+    """Samples what backends of this database wait for, and how busy the cores are."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.stop = threading.Event()
+        self.waits: Counter[str] = Counter()
+        self.busy = 0.0
+
+    def run(self) -> None:
+        """Sample until stopped."""
+        before = processor_times()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            while not self.stop.wait(SAMPLED_EVERY_S):
+                rows = connection.execute(WAITS).fetchall()
+                self.waits.update(dict(rows))
+        busy, idle = (b - a for a, b in zip(before, processor_times(), strict=True))
+        self.busy = busy / max(busy + idle, 1)
+
+    def shares(self) -> dict[str, float]:
+        """Return what part of the time backends that work spend in each wait."""
+        total = max(self.waits.total(), 1)
+        common = self.waits.most_common(5)
+        return {name: round(count / total, 2) for name, count in common}
+
+
+def processor_times() -> tuple[int, int]:
+    """Return the busy and the idle time of all cores, in ticks (Linux)."""
+    first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    ticks = [int(part) for part in first.split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return sum(ticks) - idle, idle
 
 
 class Tail(threading.Thread):
@@ -120,12 +168,16 @@ def measure(chosen: argparse.Namespace, lock: str) -> dict[str, Any]:
         if not chosen.alone:
             tail.start()
             idle.start()
+        profile = Profile(chosen.url)
+        profile.start()
         begin = time.perf_counter()
         for worker in workers:
             worker.stdin.write("go\n")
             worker.stdin.flush()
         told = [json.loads(worker.communicate()[0]) for worker in workers]
         seconds = time.perf_counter() - begin
+        profile.stop.set()
+        profile.join()
         claims = sorted(latency for of_worker in told for latency in of_worker)
         tail.last = ledger.read.settled_position()
         stop.set()
@@ -139,9 +191,11 @@ def measure(chosen: argparse.Namespace, lock: str) -> dict[str, Any]:
         connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
     positions = [position for (position,) in stored]
     return {
-        "claims_per_s": len(claims) / min(seconds, chosen.seconds),
-        "p50_ms": claims[len(claims) // 2],
-        "p99_ms": claims[len(claims) * 99 // 100],
+        "claims_per_s": round(len(claims) / min(seconds, chosen.seconds)),
+        "p50_ms": round(claims[len(claims) // 2], 2),
+        "p99_ms": round(claims[len(claims) * 99 // 100], 2),
+        "cores_busy": round(profile.busy, 2),
+        "backends": profile.shares(),
         "events": len(positions),
         "missed": None if chosen.alone else len(set(positions) - set(tail.seen)),
         "doubled": None if chosen.alone else len(tail.seen) - len(set(tail.seen)),
