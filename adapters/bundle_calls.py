@@ -1,5 +1,6 @@
 """Carrying histories from one store to another: `export` and `import_bundle`."""
 
+import hashlib
 import heapq
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -65,7 +66,7 @@ class BundleCommands(Commands):
             settled: int = session.fetch_all("settled_position")[0][0]
         with self._store.read() as session, opened_to_write(target) as file:
             _check_known(session, chosen)
-            header = BundleHeader()
+            header = _header_of(session.redacted_from())
             if redact:
                 original = BundleWriter(None, header)
                 for stored in _events(session, chosen, settled):
@@ -149,6 +150,20 @@ def _check_version(session: WriteSession, shown: str) -> None:
             "meanwhile; open the ledger again with that version"
         )
         raise StoreError(message, code="schema_version")
+
+
+def _header_of(redacted_from: tuple[str, ...]) -> BundleHeader:
+    """Return the header for a store that may have taken redacted bundles in.
+
+    What was taken out of one stays out: the header still says so, with the digest of
+    its original, or one over the digests of several.
+    """
+    if not redacted_from:
+        return BundleHeader()
+    original, *others = redacted_from
+    if others:
+        original = hashlib.sha256(",".join(redacted_from).encode()).hexdigest()
+    return BundleHeader(redacted=True, original_sha256=original)
 
 
 def _chosen(execution_ids: Collection[UUID]) -> list[str]:

@@ -72,7 +72,7 @@ def hash_of(
             "its row was changed by hand"
         )
         raise StoreError(message, code="corrupt_event")
-    place = f"{stream_id}\0{version}\0{topic}\0".encode()
+    place = f"{stream_id}\0{version}\0{topic}\0".encode(errors="surrogateescape")
     return hashlib.sha256(before + place + content).hexdigest()
 
 

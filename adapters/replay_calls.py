@@ -26,7 +26,7 @@ from leasehold.adapters.store import ReadSession, Store
 from leasehold.adapters.verifying import VerifyReport
 from leasehold.adapters.walking import PAGE, Progress
 from leasehold.domain import limits
-from leasehold.domain.errors import InvalidInputError, NotFoundError
+from leasehold.domain.errors import InvalidInputError, NotFoundError, StoreError
 from leasehold.domain.records import RecordedEvent
 from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
 from leasehold.projections import attempt, summary
@@ -200,7 +200,22 @@ class ReplayCommands(Commands):
         """
         if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint.parse(checkpoint)
-        with self._store.read() as session:
+        try:
+            return self._verify(checkpoint, progress, any_text=False)
+        except StoreError as error:
+            if error.code != "corrupt_event":
+                raise
+            # Text that is not UTF-8: read it as what it is, which takes longer.
+            return self._verify(checkpoint, progress, any_text=True)
+
+    def _verify(
+        self,
+        checkpoint: Checkpoint | None,
+        progress: Progress | None,
+        *,
+        any_text: bool,
+    ) -> VerifyReport:
+        with self._store.read(any_text=any_text) as session:
             expected: int = session.fetch_all("last_position")[0][0]
             return verifying.verify(
                 session,

@@ -131,7 +131,12 @@ class ReplayedStore:
         """History cannot be written."""
         return True
 
-    def read(self, *, once: bool = False) -> "_Replaying":  # noqa: ARG002 - all alike
+    def read(
+        self,
+        *,
+        once: bool = False,  # noqa: ARG002 - all alike
+        any_text: bool = False,  # noqa: ARG002 - what is replayed is text
+    ) -> "_Replaying":
         """Open a session that replays what it is asked about."""
         return _Replaying(self)
 

@@ -235,11 +235,15 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, *, once: bool = False) -> AbstractContextManager[ReadSession]:
+    def read(
+        self, *, once: bool = False, any_text: bool = False
+    ) -> AbstractContextManager[ReadSession]:
         """Open a session that reads.
 
         Args:
             once: Whether a single query is all that it is for.
+            any_text: Whether text that is not UTF-8 is read as well, its bytes as
+                lone surrogates, in place of an error.
         """
         ...
 

@@ -197,8 +197,15 @@ def _faults_of_checkpoint(
 def _at(row: Row, walked: Walked, kind: FaultKind, text: str) -> VerifyFault:
     position, stream_id, version, *_ = row
     message = f"stream {stream_id}, version {version}, position {position}: {text}"
-    named = str(walked.execution_id)
-    return VerifyFault(kind, position, named, message, str(stream_id))
+    named = _legible(str(walked.execution_id))
+    return VerifyFault(
+        kind, position, named, _legible(message), _legible(str(stream_id))
+    )
+
+
+def _legible(text: str) -> str:
+    """Return a text that can be written: bytes that are no text as escapes."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _faults_of_streams(walked: Walked) -> Iterator[VerifyFault]:

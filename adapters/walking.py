@@ -71,7 +71,7 @@ def _order(value: object) -> _Order:
     if isinstance(value, str):
         return 2, value
     if value is None:
-        return 0, 0
+        return 0, None
     return (3, value) if isinstance(value, bytes) else (1, value)
 
 
@@ -90,15 +90,16 @@ def walk(session: ReadSession) -> Iterator[Walked]:
         if not known:
             return
         current = min(known)
+        execution_id = current[1]
         rows = {
-            table: {} if place != current else shelf.take(current[1])
+            table: {} if place != current else shelf.take(execution_id)
             for (table, shelf), place in zip(shelves.items(), waiting, strict=True)
         }
         if logged is not None and current == _order(logged[0]):
             yield Walked(*logged, rows)
             logged = next(log, None)
         else:
-            yield Walked(None if current[0] == 0 else current[1], [], rows)
+            yield Walked(execution_id, [], rows)
 
 
 def events_by_execution(session: ReadSession) -> Iterator[tuple[Any, list[Row]]]:

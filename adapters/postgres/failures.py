@@ -88,6 +88,11 @@ _AT_THE_DOOR: Final = (
         _IS_FULL,
         retryable=True,
     ),
+    _Refused(
+        "statement pooling mode",
+        "the pooler in between is in its mode `statement`, and a call is a "
+        "transaction; set it to `transaction` or `session`",
+    ),
     _Refused("session is read-only|server is in hot standby mode", _NO_WRITES),
 )
 

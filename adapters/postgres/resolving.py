@@ -24,6 +24,7 @@ from leasehold.domain.errors import StoreError
 PATIENCE_S: Final = 10.0
 """How long to ask, before saying that it is not known."""
 
+_GRACE_S: Final = 0.3
 _PAUSE_S: Final = 0.2
 _CONNECT_TIMEOUT_S_LEAST: Final = 2
 _LOCKING: Final = named_queries(__package__, "locking")
@@ -73,7 +74,7 @@ def _in_time(search: Callable[[], _Found]) -> _Found:
     except RuntimeError:  # The interpreter is about to exit: there are no more threads.
         return search()
     try:
-        return answers.get(timeout=PATIENCE_S)
+        return answers.get(timeout=PATIENCE_S + _GRACE_S)
     except Empty:
         return f"the server did not answer within {PATIENCE_S:g} s"
 

@@ -78,6 +78,7 @@ class PostgresSession:
         self.is_followed = False
         self._recorder = recorder
         self._clock = clock
+        self._restored_to = 0
         self._unsent: list[StoredEvent] = []
         self._pending = PendingChanges()
         self._reading: Cursor[TupleRow] | None = None
@@ -229,7 +230,7 @@ class PostgresSession:
         position = recorded.position
         stored = (position, recorded.stream_id, recorded.version, recorded.topic, state)
         self._send(_RESTORE_EVENT, stored)
-        self._send(_GO_BEYOND, (position,))
+        self._restored_to = max(self._restored_to, position)
 
     def note_redacted(self, original_sha256: str) -> None:
         """Note that a redacted bundle was taken in, by the digest of its original."""
@@ -300,6 +301,8 @@ class PostgresSession:
         self.check_versions()
         if self._unsent:
             self._send_events()
+        if self._restored_to:
+            self._send(_GO_BEYOND, (self._restored_to,))
 
     def _send_events(self) -> None:
         cursor, changes = self.connection.cursor(), self._pending.take()

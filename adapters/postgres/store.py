@@ -69,11 +69,17 @@ class PostgresStore:
         """Close the connections; a second call does nothing."""
         self._transactions.close()
 
-    def read(self, *, once: bool = False) -> Transaction:
+    def read(
+        self,
+        *,
+        once: bool = False,
+        any_text: bool = False,  # noqa: ARG002 - the server keeps no other text
+    ) -> Transaction:
         """Open a session over one consistent view.
 
         Args:
             once: Whether a single query is all that it is for.
+            any_text: Without effect.
         """
         return self._transactions.begin(READ_ONCE if once else READ)
 

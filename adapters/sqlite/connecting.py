@@ -166,6 +166,7 @@ _MEANINGS: Final[dict[int, str]] = {
     sqlite3.SQLITE_PERM: "access is denied; check the rights of file and directory",
 }
 _PRIMARY_CODE: Final = 0xFF
+_NOT_UTF8: Final = "Could not decode to UTF-8"
 _BUSY_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -178,6 +179,12 @@ def store_error(error: Exception, target: Target) -> StoreError:
             "transactions hold it; nothing was written, try again"
         )
         return StoreError(message, code="store_busy", retryable=True)
+    if isinstance(error, sqlite3.OperationalError) and _NOT_UTF8 in str(error):
+        message = (
+            f"{target.shown}: a text in it is not UTF-8: it was changed by hand "
+            f"({error})"
+        )
+        return StoreError(message, code="corrupt_event")
     meaning = _MEANINGS.get(code)
     if meaning is None:
         return StoreError(f"{target.shown}: {type(error).__name__}: {error}")

@@ -91,9 +91,19 @@ class SQLiteStore:
             if stored["projection_version"] == PROJECTION_VERSION:
                 schema.note_generation(session.cursor, PROJECTION_VERSION)
 
-    def read(self, *, once: bool = False) -> Transaction:  # noqa: ARG002 - all alike
-        """Open a session over one consistent view."""
-        return self._transactions.read()
+    def read(
+        self,
+        *,
+        once: bool = False,  # noqa: ARG002 - all alike
+        any_text: bool = False,
+    ) -> Transaction:
+        """Open a session over one consistent view.
+
+        Args:
+            once: Whether a single query is all that it is for.
+            any_text: Whether text that is not UTF-8 is read as well.
+        """
+        return self._transactions.read(any_text=any_text)
 
     def write(self, *, any_version: bool = False) -> Transaction:
         """Open a session that holds the write lock.

@@ -57,9 +57,9 @@ class Transactions:
         if target.path is not None:
             forking.watch(self)
 
-    def read(self) -> "Transaction":
+    def read(self, *, any_text: bool = False) -> "Transaction":
         """Return a transaction over one consistent view."""
-        return Transaction(self, _READ)
+        return Transaction(self, _READ, any_text=any_text)
 
     def write(self, *, any_version: bool = False) -> "Transaction":
         """Return a transaction that takes the write lock when it begins.
@@ -170,6 +170,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "_any_text",
         "_any_version",
         "_begin",
         "_connection",
@@ -179,9 +180,15 @@ class Transaction:
     )
 
     def __init__(
-        self, transactions: Transactions, begin: str, *, any_version: bool = True
+        self,
+        transactions: Transactions,
+        begin: str,
+        *,
+        any_version: bool = True,
+        any_text: bool = False,
     ) -> None:
         """Say how it begins; nothing happens before the block."""
+        self._any_text = any_text
         self._any_version = any_version
         self._transactions = transactions
         self._begin = begin
@@ -204,6 +211,8 @@ class Transaction:
                 _begin_within(self._driver, self._begin, BUSY_TIMEOUT_S - waited_s)
             else:
                 self._driver.execute(self._begin)
+            if self._any_text:
+                self._driver.text_factory = _text_of_any_bytes
             if not self._any_version:
                 schema.check_generation(self._driver, PROJECTION_VERSION)
             return SQLiteSession(
@@ -263,11 +272,17 @@ class Transaction:
     def _roll_back(self) -> None:
         if self._driver is None or self._connection is None:
             return
+        if self._any_text:
+            self._driver.text_factory = str
         try:
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
         except sqlite3.Error:
             self._connection.close()
+
+
+def _text_of_any_bytes(stored: bytes) -> str:
+    return stored.decode("utf-8", errors="surrogateescape")
 
 
 def _begin_within(driver: sqlite3.Connection, begin: str, seconds: float) -> None:

@@ -308,7 +308,7 @@ ledger = leasehold.open(sys.argv[1] + "&pool_size=1", durability="normal")
 said = collections.Counter()
 stored = []
 chance = random.Random(int(sys.argv[3]))
-until = time.monotonic() + 4
+until = time.monotonic() + 2.5
 while time.monotonic() < until:
     signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.03), 0.04)
     armed = True

@@ -312,7 +312,7 @@ def test_an_event_of_another_at_the_place_is_not_taken_for_the_own(
 
 
 def test_a_standby_is_not_asked_what_became_of_a_call(clock, monkeypatch) -> None:
-    monkeypatch.setattr(resolving, "PATIENCE_S", 2.5)
+    monkeypatch.setattr(resolving, "PATIENCE_S", 4.0)
     with start_server(fsync="off", max_wal_senders=2) as server:
         url = with_schema(server.url, "here")
 

@@ -201,3 +201,12 @@ def test_a_pooler_that_has_no_connection_left_is_told(own_server, schema) -> Non
             )
             another.rollback()
             ledger.create_execution()
+
+
+def test_a_pooler_that_knows_no_transactions_is_told(own_server, schema) -> None:
+    with (
+        start_pgbouncer(own_server, pool_mode="statement") as url,
+        pytest.raises(leasehold.StoreError, match="mode `statement`") as told,
+    ):
+        leasehold.open(with_schema(url, schema))
+    assert not told.value.retryable

@@ -12,7 +12,7 @@ from proxy import COMMIT, proxy_to, swallow
 import leasehold
 from leasehold.adapters.postgres import resolving
 
-# As in docs/how-to/postgresql.md; the schema there is the one of the ledger here.
+# As in docs/postgresql.md; the schema there is the one of the ledger here.
 GRANTS = """
 GRANT USAGE ON SCHEMA leasehold TO leasehold_worker, leasehold_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA leasehold TO leasehold_worker, leasehold_auditor;
@@ -27,11 +27,10 @@ GRANT INSERT, UPDATE ON
     leasehold.attempt,
     leasehold.summary,
     leasehold.resume_grant,
-    leasehold.stream_frame,
     leasehold.best_effort_rate,
     leasehold.leasehold_projection
     TO leasehold_worker;
-GRANT DELETE ON leasehold.stream_frame TO leasehold_worker;
+GRANT INSERT, DELETE ON leasehold.stream_frame TO leasehold_worker;
 ALTER DEFAULT PRIVILEGES IN SCHEMA leasehold
     GRANT EXECUTE ON FUNCTIONS TO leasehold_worker, leasehold_auditor;
 """

@@ -21,8 +21,10 @@ SELECT
     ) AS tables_bytes,
     (SELECT count(*) FROM stored_events) AS events,
     floors.committed AS last_position,
-    floors.settled AS settled_position,
-    floors.committed - floors.settled AS lag,
+    CASE WHEN NOT pg_is_in_recovery() THEN floors.settled END AS settled_position,
+    CASE
+        WHEN NOT pg_is_in_recovery() THEN floors.committed - floors.settled
+    END AS lag,
     holder.pid AS held_back_by,
     holder.application_name AS held_back_by_application,
     host(holder.client_addr) AS held_back_by_address,

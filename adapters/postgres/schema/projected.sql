@@ -377,3 +377,5 @@ CREATE TABLE resume_grant (
     expires_at_ms BIGINT NOT NULL,
     used_at_ms BIGINT
 );
+
+CREATE INDEX resume_grant_of_execution ON resume_grant (execution_id, grant_id);

@@ -310,3 +310,5 @@ CREATE TABLE resume_grant (
     expires_at_ms INTEGER NOT NULL,
     used_at_ms INTEGER
 );
+
+CREATE INDEX resume_grant_of_execution ON resume_grant (execution_id, grant_id);
