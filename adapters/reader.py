@@ -17,7 +17,7 @@ from leasehold.adapters.rows import (
     LeaseEventRow,
     SummaryRow,
 )
-from leasehold.adapters.store import Row, Store
+from leasehold.adapters.store import Asked, Row, Store
 from leasehold.domain import limits
 from leasehold.domain.catalogue import BY_TOPIC
 from leasehold.domain.frames import FrameId
@@ -106,11 +106,11 @@ class Reader:
                     for state in states
                 )
                 ids = nsmallest(limit, (row[0] for row in chain.from_iterable(listed)))
-                rows = [
-                    row
+                asked: list[Asked] = [
+                    ("execution", {"execution_id": execution_id})
                     for execution_id in ids
-                    for row in session.fetch_all("execution", execution_id=execution_id)
                 ]
+                rows = [row for found in session.fetch_each(*asked) for row in found]
         return [ExecutionRow.of(row) for row in rows]
 
     def attempts(self, execution_id: UUID) -> list[AttemptRow]:

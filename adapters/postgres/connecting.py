@@ -56,6 +56,7 @@ class Cursor(psycopg.Cursor[_Row]):
         if self.pgresult is None and isinstance(self.connection, Connection):
             pipeline = self.connection.under_way
             if pipeline is not None:
+                self.connection.send_all()
                 pipeline.sync()
 
 
@@ -72,6 +73,19 @@ class Connection(psycopg.Connection[DictRow]):
     is_pooled = False
     born_s = 0.0
     under_way: Pipeline | None = None
+
+    def send_all(self) -> None:
+        """Send what waits to be sent, however much it is.
+
+        The driver waits for the results of a batch with some of it still unsent, if
+        the socket did not take it all: for ever, as the server waits for the rest.
+        """
+        waiting = select.poll()
+        waiting.register(self.fileno(), select.POLLIN | select.POLLOUT)
+        while self.pgconn.flush():
+            for _, ready in waiting.poll():
+                if ready & ~select.POLLOUT:
+                    self.pgconn.consume_input()
 
     def __del__(self, *_: object) -> None:
         """Go without the driver's warning: it is closed with its last reference.

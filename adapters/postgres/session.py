@@ -38,6 +38,7 @@ _NAMES_NUMBERED: Final = 1024
 
 _ROWS_AT_ONCE: Final = 1_000
 _EVENTS_AT_ONCE: Final = 5_000
+_BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """How many events wait for the end; a larger batch holds readers back from then on."""
 
 _FRAME_COLUMNS: Final = (
@@ -79,6 +80,7 @@ class PostgresSession:
         self._recorder = recorder
         self._clock = clock
         self._restored_to = 0
+        self._unsent_bytes = 0
         self._unsent: list[StoredEvent] = []
         self._pending = PendingChanges()
         self._reading: Cursor[TupleRow] | None = None
@@ -140,9 +142,8 @@ class PostgresSession:
     def fetch_each(self, *asked: Asked) -> list[list[Row]]:
         """Run several named queries in one round trip; return the rows of each."""
         cursors = [self._send(_QUERIES[query], values) for query, values in asked]
-        found: list[list[Row]] = [list(cursor.fetchall()) for cursor in cursors]
         self.check_versions()
-        return found
+        return [list(cursor.fetchall()) for cursor in cursors]
 
     def execute(self, statement: str, **parameters: object) -> None:
         """Run a named statement."""
@@ -198,8 +199,9 @@ class PostgresSession:
 
     def _load(self, statement: str, values: Any) -> list[Row]:  # noqa: ANN401
         """Keep the reading of the clock that comes with each row."""
-        rows = self._send(statement, values).fetchall()
+        cursor = self._send(statement, values)
         self.check_versions()
+        rows = cursor.fetchall()
         self._reading, self._now_ms = None, rows[-1][-1] if rows else None
         return [row[:-1] for row in rows]
 
@@ -283,8 +285,12 @@ class PostgresSession:
             )
             self._unsent.append(stored)
             self.first_appended = self.first_appended or stored
-        if len(self._unsent) >= _EVENTS_AT_ONCE:
-            self._send_events()
+            self._unsent_bytes += len(item.state)
+            if (
+                len(self._unsent) >= _EVENTS_AT_ONCE
+                or self._unsent_bytes >= _BYTES_AT_ONCE
+            ):
+                self._send_events()
 
     def _note(self, change: Change) -> None:
         """Let a change wait for the events, if it can."""
@@ -307,7 +313,7 @@ class PostgresSession:
     def _send_events(self) -> None:
         cursor, changes = self.connection.cursor(), self._pending.take()
         self._recorder.append(cursor, self._unsent, self._waiting, changes)
-        self._unsent, self._waiting = [], {}
+        self._unsent, self._waiting, self._unsent_bytes = [], {}, 0
 
     def _ask_the_clock(self) -> Cursor[TupleRow]:
         self._reading = self._send(_LOCKING["clock"], None)

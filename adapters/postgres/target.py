@@ -23,6 +23,7 @@ CONNECT_TIMEOUT_S: Final = 5
 _PORT_MAX: Final = 65_535
 _NUMBER_MAX: Final = 2**31 - 1
 _DIGITS_MAX: Final = 10
+_NOT_FOR_LEDGERS: Final = ("information_schema", "$user")
 _OURS: Final = ("schema", "pool_size", "transaction_pooling")
 _DEFAULTS: Final[dict[str, str | int]] = {
     "application_name": "leasehold",
@@ -202,8 +203,11 @@ def _schema(value: str | None) -> str | None:
             f"schema in the url must have 1 to {SCHEMA_BYTES_MAX} bytes; got {value!r}"
         )
         raise InvalidInputError(message)
-    if value.startswith("pg_"):
-        message = f"schema in the url: PostgreSQL keeps pg_… for itself; got {value!r}"
+    if value.startswith("pg_") or value in _NOT_FOR_LEDGERS:
+        message = (
+            "schema in the url: pg_…, information_schema and $user mean something else "
+            f"to PostgreSQL; got {value!r}"
+        )
         raise InvalidInputError(message)
     return value
 

@@ -44,6 +44,8 @@ WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _log: Final = logging.getLogger("leasehold")
 
 _COMMITTED: Final = "COMMIT"
+_BEGIN_READING: Final = "LOCK TABLE leasehold_meta IN ACCESS SHARE MODE"
+_WITHOUT_HURRY: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _WAKE_FOLLOWERS: Final = named_queries(__package__, "locking")["wake_followers"]
 _READ_ONCE_POOLED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 _SERVER_VERSION_LEAST: Final = 130_000
@@ -149,6 +151,11 @@ class Transaction:
                 connection.under_way = pipeline.__enter__()
                 connection.execute(self._begin.encode())
                 settle_transaction(connection, target)
+            if self._begin is READ:
+                # Hold whoever makes the tables anew off, and nobody else; take as long
+                # as it takes.
+                connection.execute(_BEGIN_READING.encode())
+                connection.execute(_WITHOUT_HURRY.encode())
             if self._begin is WRITE:
                 # Nobody else may draw the same, whatever `random` is seeded with.
                 self._token = int.from_bytes(os.urandom(8)) >> (64 - _TOKEN_BITS)
@@ -253,6 +260,9 @@ class Transaction:
         before = sys.exception()
         hidden = None
         try:
+            if self._session is not None:
+                with suppress(*DRIVER_ERRORS):  # Leaving tells them, too.
+                    self._session.connection.send_all()
             pipeline.__exit__(None, None, None)
         except DRIVER_ERRORS as error:
             hidden = _hidden_by(error, before)

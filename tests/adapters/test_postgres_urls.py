@@ -126,7 +126,9 @@ def test_a_read_only_ledger_may_be_on_a_standby() -> None:
 WRONG = {
     "postgresql://ann:gehe1m@db/x?schema=": "schema in the url must have 1 to 63 bytes",
     f"postgresql:///?schema={'ü' * 32}": "schema in the url must have 1 to 63 bytes",
-    "postgresql:///?schema=pg_mine": "keeps pg_",
+    "postgresql:///?schema=pg_mine": "pg_",
+    "postgresql:///?schema=information_schema": "information_schema",
+    "postgresql:///?schema=%24user": "user",
     "postgresql:///?schema=a%00b": "option 'schema' .*NUL",
     "postgresql:///?pool_size=0": "pool_size in the url must be a number from 1 to",
     "postgresql:///?pool_size=1001": "pool_size .* to 1000; got '1001'",

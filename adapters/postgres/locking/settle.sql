@@ -1,6 +1,7 @@
 -- Settle a connection, or one transaction where a pooler gives each another connection
 -- of the server. A server may be set to commit more carefully than "on"; to less it may
--- not. A single query is a transaction too, begun as the server is set to.
+-- not. A single query is a transaction too, begun as the server is set to. All queries
+-- have an index: a plan made while a table was small must not scan it once it is large.
 -- Does nothing where the process is another than was expected.
 SELECT
     set_config('lock_timeout', %(lock_timeout)s, %(one_transaction)s),
@@ -22,6 +23,7 @@ SELECT
         ),
         %(one_transaction)s
     ),
+    set_config('enable_seqscan', 'off', %(one_transaction)s),
     set_config(
         'default_transaction_isolation', 'read committed', %(one_transaction)s
     ),

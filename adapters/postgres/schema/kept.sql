@@ -197,6 +197,18 @@ CREATE TABLE leasehold_projection (
     position BIGINT NOT NULL
 );
 
+-- What stands for a capability set in an index, which takes no more than 2704 bytes:
+-- the set itself, or its beginning with a digest.
+CREATE FUNCTION leasehold_set(capabilities TEXT) RETURNS TEXT
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN octet_length(capabilities) <= 1000 THEN capabilities
+        ELSE left(capabilities, 200)
+            || ' ' || hashtextextended(capabilities, 0)::text
+            || ' ' || hashtextextended(capabilities, 1)::text
+    END COLLATE "C"
+$$;
+
 CREATE TABLE best_effort_rate (
     execution_id TEXT COLLATE "C" NOT NULL,
     attempt_index BIGINT NOT NULL,
