@@ -199,10 +199,10 @@ def test_an_error_of_the_driver_is_told_by_meaning(kind) -> None:
 
 
 def test_a_schema_that_is_not_there_is_not_made_by_a_reader(
-    own_url, own_server
+    own_url, own_server, schema
 ) -> None:
     refused(own_url, "holds no ledger yet", read_only=True)
-    found = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%'"
+    found = f"SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'"
     assert command(own_server.url, found) == [(0,)]
 
 

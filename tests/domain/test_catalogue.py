@@ -1,5 +1,7 @@
 """All events: their topics, and what the contract asks of each."""
 
+import sys
+
 import pytest
 from event_samples import FIELDS, make
 from pydantic import ValidationError
@@ -69,7 +71,11 @@ def test_the_topics_are_those_of_the_contract() -> None:
 
 def test_every_event_of_the_domain_is_in_the_catalogue() -> None:
     defined = {
-        leaf for leaf in leaves(DomainEvent) if leaf.__module__.startswith("leasehold.")
+        leaf
+        for leaf in leaves(DomainEvent)
+        # Other tests make events of their own, for a while.
+        if getattr(sys.modules.get(leaf.__module__), leaf.__name__, None) is leaf
+        and leaf.__module__.startswith("leasehold.")
     }
     assert defined == set(EVENT_TYPES)
 
