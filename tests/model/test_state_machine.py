@@ -16,7 +16,7 @@ from machine import LedgerMachine
 from stores import NewStore, in_a_file, in_a_schema, in_memory
 
 EXAMPLES = os.environ.get("LEASEHOLD_MODEL_EXAMPLES")
-EXAMPLES_IN_CI = {"memory": 150, "file": 50, "postgres": 60}
+EXAMPLES_IN_CI = {"memory": 100, "file": 30, "postgres": 25}
 
 
 @pytest.fixture(params=sorted(EXAMPLES_IN_CI))
