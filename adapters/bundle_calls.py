@@ -16,7 +16,7 @@ from leasehold.adapters.bundles import (
     Stored,
     redacted_events,
 )
-from leasehold.adapters.commands import Commands
+from leasehold.adapters.commands import Commands, names_of_creation
 from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
 from leasehold.adapters.walking import PAGE, Progress
 from leasehold.domain import limits
@@ -112,7 +112,10 @@ class BundleCommands(Commands):
             names = []
             for recorded, _ in verified.events():
                 if isinstance(recorded.event, ExecutionCreated):
-                    names += _names(recorded.event)
+                    created = recorded.event
+                    names += names_of_creation(
+                        created.execution_id, created.namespace, created.idempotency_key
+                    )
             summary = verified.summary
             if summary is None:
                 message = "the bundle was not read to its end"
@@ -224,13 +227,6 @@ def _history(session: ReadSession, execution_id: str) -> Iterator[Row]:
         if len(rows) < PAGE:
             return
         after = rows[-1][0]
-
-
-def _names(created: ExecutionCreated) -> list[str]:
-    names = [str(created.execution_id)]
-    if created.idempotency_key is not None:
-        names.append(f"{created.namespace}\0{created.idempotency_key}")
-    return names
 
 
 def _take_in(

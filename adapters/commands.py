@@ -60,6 +60,16 @@ def load_existing(session: WriteSession, execution_id: UUID | str) -> Loaded:
     return loaded
 
 
+def names_of_creation(
+    execution_id: UUID | None, namespace: str, idempotency_key: str | None
+) -> list[str]:
+    """Return under what an execution is created, for `WriteSession.lock_names`."""
+    names = [] if execution_id is None else [str(execution_id)]
+    if idempotency_key is not None:
+        names.append(f"{namespace}\0{idempotency_key}")
+    return names
+
+
 def check_actor(actor: str) -> None:
     """Check who acts: 1 to 256 bytes.
 

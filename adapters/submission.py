@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from leasehold.adapters.commands import Commands
+from leasehold.adapters.commands import Commands, names_of_creation
 from leasehold.adapters.recording import record
 from leasehold.adapters.store import WriteSession
 from leasehold.domain import limits
@@ -39,12 +39,9 @@ class Submission:
 
     def names(self) -> list[str]:
         """Return under what the creation may be repeated: its id and its key."""
-        names = []
-        if self.execution_id is not None:
-            names.append(str(self.execution_id))
-        if self.idempotency_key is not None:
-            names.append(f"{self.namespace}\0{self.idempotency_key}")
-        return names
+        return names_of_creation(
+            self.execution_id, self.namespace, self.idempotency_key
+        )
 
     def digest(self) -> str:
         """Return what a repeated creation is compared by: all but the id, in hex."""

@@ -83,7 +83,6 @@ class PostgresSession:
         self._unsent_bytes = 0
         self._unsent: list[StoredEvent] = []
         self._pending = PendingChanges()
-        self._reading: Cursor[TupleRow] | None = None
         self._now_ms: int | None = None
         self._waiting: dict[int, list[Insert]] = {}
         self._versions: Cursor[TupleRow] | None = None
@@ -122,8 +121,7 @@ class PostgresSession:
         if self._clock is not None:
             return limits.time_ms("the reading of the clock", self._clock())
         if self._now_ms is None:
-            reading = self._reading or self._ask_the_clock()
-            (self._now_ms,) = reading.fetchall()[0]
+            ((self._now_ms,),) = self._send(_LOCKING["clock"], None).fetchall()
         return self._now_ms
 
     def query_now_ms(self) -> int | None:
@@ -202,7 +200,7 @@ class PostgresSession:
         cursor = self._send(statement, values)
         self.check_versions()
         rows = cursor.fetchall()
-        self._reading, self._now_ms = None, rows[-1][-1] if rows else None
+        self._now_ms = rows[-1][-1] if rows else None
         return [row[:-1] for row in rows]
 
     def lock_names(self, names: Sequence[str]) -> None:
@@ -210,7 +208,7 @@ class PostgresSession:
         if names:
             numbers = sorted({_number_of(name) for name in names})
             self._send(_LOCKING["lock_names"], {"numbers": numbers})
-            self._reading = self._now_ms = None
+            self._now_ms = None
 
     def projection_version(self) -> int:
         """Return which version of the projections made the rows."""
@@ -314,10 +312,6 @@ class PostgresSession:
         cursor, changes = self.connection.cursor(), self._pending.take()
         self._recorder.append(cursor, self._unsent, self._waiting, changes)
         self._unsent, self._waiting, self._unsent_bytes = [], {}, 0
-
-    def _ask_the_clock(self) -> Cursor[TupleRow]:
-        self._reading = self._send(_LOCKING["clock"], None)
-        return self._reading
 
     def _send(self, statement: str, values: Any) -> Cursor[TupleRow]:  # noqa: ANN401
         """Send a statement that may read what was changed so far."""
