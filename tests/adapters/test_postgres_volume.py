@@ -123,3 +123,26 @@ def test_a_claim_reads_little_of_a_queue_that_grew_since_it_was_analyzed(
         (row,) = session.connection.execute(explain, values).fetchall()
     ((explained,),) = row.values()
     assert 0 < rows_read(explained["Plan"]) < ROWS_LOOKED_AT_MAX
+
+
+def test_a_rebuild_on_opening_waits_for_those_who_read(
+    ledger: leasehold.Ledger, shared_url: str, outsider: Any
+) -> None:
+    ledger.create_executions([{}] * 3)
+    outsider.execute(
+        "UPDATE leasehold_meta SET value = '0' WHERE key = 'projection_version'"
+    )
+    store: Any = ledger._store  # type: ignore[attr-defined]
+    opening = threading.Thread(target=lambda: leasehold.open(shared_url).close())
+    with store.read() as session:
+        # Its view is taken here, before it has touched any table that is made anew.
+        assert len(session.fetch_all("log", after=0, most=9)) == 3
+        opening.start()
+        waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted"
+        while not outsider.execute(waiting)[0]["n"]:
+            assert opening.is_alive(), "it did not wait"
+        assert session.fetch_all("counts") == [("pending", 3)]
+    opening.join(PATIENCE_S)
+    assert not opening.is_alive()
+    assert ledger.read.counts()["pending"] == 3
+    ledger.create_execution()
