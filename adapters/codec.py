@@ -52,6 +52,12 @@ _OPENINGS: Final[Mapping[type[DomainEvent], bytes]] = {
     event_type: b'{"schema_version":%d,' % event_type.SCHEMA_VERSION
     for event_type in EVENT_TYPES
 }
+"""How the content of an event begins, by its type."""
+
+_BY_TOPIC: Final = {
+    topic: (event_type, _OPENINGS[event_type], event_type.__pydantic_validator__)
+    for topic, event_type in BY_TOPIC.items()
+}
 
 
 def hash_of(
@@ -126,12 +132,21 @@ def decode(
         StoreError: `corrupt_event`: an unknown topic, a schema of a later version,
             or bytes that do not make the event; the message says where.
     """
+    event, sha256 = read(position, stream_id, version, topic, state)
+    return RecordedEvent(
+        position, stream_id, version, topic, event.occurred_at_ms, event, sha256
+    )
+
+
+def read(
+    position: int, stream_id: str, version: int, topic: str, state: bytes | memoryview
+) -> tuple[DomainEvent, str]:
+    """Return what `decode` does without its place: the event and its hash in hex."""
     try:
-        event_type = BY_TOPIC[topic]
+        event_type, opening, validator = _BY_TOPIC[topic]
         sha256, content = split(state)
-        opening = _OPENINGS[event_type]
         if content.startswith(opening):
-            event = event_type.model_validate_json(b"{" + content[len(opening) :])
+            event: DomainEvent = validator.validate_json(b"{" + content[len(opening) :])
         else:
             event = _decode_other_version(event_type, content)
     except (KeyError, ValueError, RecursionError, StoreError) as error:
@@ -140,9 +155,7 @@ def decode(
             f"topic {topic!r}) cannot be read: {_reason(error)}"
         )
         raise StoreError(message, code="corrupt_event") from error
-    return RecordedEvent(
-        position, stream_id, version, topic, event.occurred_at_ms, event, sha256
-    )
+    return event, sha256
 
 
 def _decode_other_version(event_type: type[DomainEvent], content: bytes) -> DomainEvent:

@@ -105,6 +105,26 @@ def differing_columns(
     return columns or None
 
 
+def differing_rows(
+    live: Mapping[str, Mapping[Key, TableRow]], replayed: Tables
+) -> Iterator[tuple[str, Key, TableRow | None, TableRow | None, Columns]]:
+    """Give the rows of an execution that differ from its replay.
+
+    Table, key, the row there is, the row that the replay gives, and the columns that
+    differ, as `differing_columns` says.
+    """
+    for table in KEYS:
+        there, wanted = live[table], replayed.rows(table)
+        for key, before in there.items():
+            after = wanted.get(key)
+            columns = differing_columns(before, after)
+            if columns is not None:
+                yield table, key, before, after, columns
+        for key, after in wanted.items():
+            if key not in there:
+                yield table, key, None, after, {}
+
+
 def last_changes(
     recorded: Iterable[RecordedEvent], wanted: Mapping[RowId, Collection[str]]
 ) -> dict[RowId, RecordedEvent]:

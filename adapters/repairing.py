@@ -16,14 +16,14 @@ from leasehold.adapters.differing import (
     SHOWN_AS,
     RowDifference,
     core_row,
-    differing_columns,
+    differing_rows,
 )
 from leasehold.adapters.store import ReadSession, Row, Store, WriteSession
-from leasehold.adapters.walking import Progress, Walked, decoded, walk
+from leasehold.adapters.walking import Progress, Walked, event_in, walk
 from leasehold.domain.errors import StoreError
 from leasehold.domain.frames import FrameMode
 from leasehold.projections import exec_core
-from leasehold.projections.changes import Delete, Insert
+from leasehold.projections.changes import Delete, Insert, Place
 from leasehold.projections.registry import KEYS, PROJECTION_VERSION
 from leasehold.projections.tables import Key, TableRow, Tables
 
@@ -87,15 +87,13 @@ def suspected(walked: Walked) -> Suspect | None:
     """
     tables, last = Tables(), 0
     for row in sorted(walked.events, key=_position_of):
-        tables.project(decoded(row))
-        last = row[0]
-    found: list[RowDifference] = []
-    for table in KEYS:
-        there, wanted = walked.rows[table], tables.rows(table)
-        for key in dict.fromkeys((*there, *wanted)):
-            before, after = there.get(key), wanted.get(key)
-            if differing_columns(before, after) is not None:
-                found.append(_difference(table, key, before, after))
+        event, sha256 = event_in(row)
+        last, stream_id, version, *_ = row
+        tables.project_at(event, Place(stream_id, version, sha256), last)
+    found = [
+        _difference(table, key, before, after)
+        for table, key, before, after, _ in differing_rows(walked.rows, tables)
+    ]
     if not found:
         return None
     shown = _as_people_know(walked, tables, found)

@@ -14,6 +14,7 @@ from leasehold.adapters.differing import (
     Columns,
     RowId,
     differing_columns,
+    differing_rows,
     last_changes,
 )
 from leasehold.adapters.store import ReadSession, Row
@@ -22,7 +23,6 @@ from leasehold.domain.errors import StoreError
 from leasehold.domain.executions import ExecutionCreated
 from leasehold.domain.records import RecordedEvent
 from leasehold.projections import exec_core
-from leasehold.projections.registry import KEYS
 from leasehold.projections.tables import Key, TableRow, Tables
 
 FAULTS_MAX: Final = 1_000
@@ -293,14 +293,9 @@ def _faults_of_rows(
     walked: Walked, tables: Tables, recorded: Sequence[RecordedEvent]
 ) -> Iterator[VerifyFault]:
     differing: dict[RowId, Columns] = {}
-    for table in KEYS:
-        there, wanted = walked.rows[table], tables.rows(table)
-        for key in dict.fromkeys((*there, *wanted)):
-            columns = differing_columns(there.get(key), wanted.get(key))
-            if columns is not None:
-                if table == exec_core.BLOB:
-                    columns = _of_blob(there.get(key), wanted.get(key))
-                differing[table, key] = columns
+    for table, key, there, wanted, columns in differing_rows(walked.rows, tables):
+        of_blob = table == exec_core.BLOB
+        differing[table, key] = _of_blob(there, wanted) if of_blob else columns
     changed = last_changes(recorded, differing) if differing else {}
     for (table, key), columns in differing.items():
         text = _difference(columns, is_wanted=key in tables.rows(table))

@@ -6,19 +6,24 @@ is that of execution ids, by bytes, in the log as in every table.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
+from uuid import UUID
 
 from leasehold.adapters import codec
 from leasehold.adapters.store import ReadSession, Row
 from leasehold.domain import streams
 from leasehold.domain.errors import StoreError
+from leasehold.domain.events import DomainEvent
 from leasehold.domain.frames import FrameMode
 from leasehold.domain.records import RecordedEvent
 from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
+from leasehold.projections import stream_frame
 from leasehold.projections.registry import KEYS
 from leasehold.projections.tables import Key, TableRow
 
 PAGE: Final = 1_000
+_BEST_EFFORT: Final = FrameMode.BEST_EFFORT.value
 
 Progress = Callable[[int, int], None]
 """Told how many events are done, and of how many."""
@@ -45,25 +50,30 @@ class _Shelf:
 
     def __init__(self, table: str, rows: Iterator[dict[str, Any]]) -> None:
         self._key = KEYS[table]
+        self._has_modes = table == stream_frame.TABLE
         self._rows = rows
         self._next = next(rows, None)
+        self.place = self._place()
 
-    def first(self) -> "_Order | None":
+    def _place(self) -> "_Order | None":
         """Return the execution that the next row is of, as a place in the order."""
         return None if self._next is None else _order(self._next["execution_id"])
 
     def take(self, execution_id: object) -> dict[Key, TableRow]:
         """Take the rows of an execution off."""
         taken: dict[Key, TableRow] = {}
-        row = self._next
+        key, row = self._key, self._next
         while row is not None and row["execution_id"] == execution_id:
-            if row.get("mode") != FrameMode.BEST_EFFORT.value:
-                taken[tuple([row[column] for column in self._key])] = row
-            row = self._next = next(self._rows, None)
+            if not self._has_modes or row["mode"] != _BEST_EFFORT:
+                taken[tuple([row[column] for column in key])] = row
+            row = next(self._rows, None)
+        self._next = row
+        self.place = self._place()
         return taken
 
 
 _Order = tuple[int, Any]
+_NO_ROWS: Final[Mapping[Key, TableRow]] = {}
 
 
 def _order(value: object) -> _Order:
@@ -77,25 +87,25 @@ def _order(value: object) -> _Order:
 
 def walk(session: ReadSession) -> Iterator[Walked]:
     """Give each execution that has events or rows, in the order of ids."""
-    shelves = {
-        table: _Shelf(table, session.rows(table, by_execution=True)) for table in KEYS
-    }
+    shelves = [
+        (table, _Shelf(table, session.rows(table, by_execution=True))) for table in KEYS
+    ]
     log = events_by_execution(session)
     logged = next(log, None)
     while True:
-        waiting = [shelf.first() for shelf in shelves.values()]
-        known = [place for place in waiting if place is not None]
-        if logged is not None:
-            known.append(_order(logged[0]))
+        known = [shelf.place for _, shelf in shelves if shelf.place is not None]
+        logged_place = None if logged is None else _order(logged[0])
+        if logged_place is not None:
+            known.append(logged_place)
         if not known:
             return
         current = min(known)
         execution_id = current[1]
         rows = {
-            table: {} if place != current else shelf.take(execution_id)
-            for (table, shelf), place in zip(shelves.items(), waiting, strict=True)
+            table: shelf.take(execution_id) if shelf.place == current else _NO_ROWS
+            for table, shelf in shelves
         }
-        if logged is not None and current == _order(logged[0]):
+        if logged is not None and logged_place == current:
             yield Walked(*logged, rows)
             logged = next(log, None)
         else:
@@ -124,16 +134,39 @@ def decoded(row: Row) -> RecordedEvent:
         StoreError: `corrupt_event`: it cannot be decoded, or tells of another stream
             than the one that it stands in.
     """
+    position, stream_id, version, topic, _ = row
+    event, sha256 = event_in(row)
+    return RecordedEvent(
+        position, stream_id, version, topic, event.occurred_at_ms, event, sha256
+    )
+
+
+def event_in(row: Row) -> tuple[DomainEvent, str]:
+    """Return what `decoded` does without its place: the event and its hash in hex."""
     position, stream_id, version, topic, state = row
-    recorded = codec.decode(position, stream_id, version, topic, state)
-    home = streams.of_event(recorded.event, recorded.event.execution_id)
-    if home != stream_id:
+    event, sha256 = codec.read(position, stream_id, version, topic, state)
+    execution_id = stream_id[:EXECUTION_ID_CHARACTERS]
+    if (
+        _id_in(execution_id) != event.execution_id
+        or streams.of_event(event, execution_id) != stream_id
+    ):
+        home = streams.of_event(event, event.execution_id)
         message = (
             f"the event at position {position} tells of stream {home}, and stands in "
             f"stream {stream_id}, version {version}"
         )
         raise StoreError(message, code="corrupt_event")
-    return recorded
+    return event, sha256
+
+
+@lru_cache(maxsize=64)
+def _id_in(text: str) -> UUID | None:
+    """Return the id that a text is, written as the ledger writes it."""
+    try:
+        found = UUID(text)
+    except (ValueError, TypeError):  # bytes, in a damaged row
+        return None
+    return found if str(found) == text else None
 
 
 def _by_stream(session: ReadSession) -> Iterator[Row]:

@@ -14,6 +14,10 @@ from leasehold.domain.errors import InvalidInputError
 
 NULL_SENTINEL: Final = "__ff_null__"
 
+_CANONICAL: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 JsonObject = dict[str, Json]
 
@@ -23,13 +27,7 @@ def canonical_json(value: object) -> str:
 
     Keys sorted, no spaces, text as it is (not escaped to ASCII).
     """
-    return json.dumps(
-        value,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    return _CANONICAL.encode(value)
 
 
 def apply(document: Json, patch: Json, *, null_sentinel: str | None) -> Json:

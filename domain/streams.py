@@ -43,12 +43,10 @@ def of_event(event: DomainEvent, execution_id: UUID | str) -> str:
         event: The event.
         execution_id: The event's own; as text where the caller has it so.
     """
-    match event:
-        case AttemptEvent():
-            return of_attempt(execution_id, event.attempt_index)
-        case FrameAppended():
-            return of_frames(execution_id, event.attempt_index)
-        case RefusalRecorded():
-            return of_refusals(execution_id)
-        case _:
-            return of_execution(execution_id)
+    if isinstance(event, AttemptEvent):
+        return of_attempt(execution_id, event.attempt_index)
+    if isinstance(event, FrameAppended):
+        return of_frames(execution_id, event.attempt_index)
+    if isinstance(event, RefusalRecorded):
+        return of_refusals(execution_id)
+    return of_execution(execution_id)

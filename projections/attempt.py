@@ -137,7 +137,7 @@ def _ended(event: AttemptEnd, place: Place) -> dict[str, str | int | None]:
         "outcome": outcome_of(event).value,
         **_head(event, place),
     }
-    expires_at_ms = getattr(event, "lease_expires_at_ms", None)
+    expires_at_ms = vars(event).get("lease_expires_at_ms")
     if expires_at_ms is not None:
         values["lease_ended_at_ms"] = min(event.occurred_at_ms, expires_at_ms)
     return values

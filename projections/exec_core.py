@@ -83,21 +83,18 @@ def _head(event: DomainEvent, place: Place) -> dict[str, str | int]:
     }
 
 
-_COLUMNS: Final = {
-    standing: _columns(standing)
-    for standing in (
-        *states.CREATED.values(),
-        *states.RETRY_SCHEDULED.values(),
-        states.REPLAYED,
-        states.LEASED,
-        states.LEASE_EXPIRED,
-        states.LEASE_REVOKED,
-        states.COMPLETED,
-        states.FAILED,
-        states.CANCELLED,
-        states.EXPIRED,
-    )
+_CREATED: Final = {due: _columns(of) for due, of in states.CREATED.items()}
+_RETRY_SCHEDULED: Final = {
+    due: _columns(of) for due, of in states.RETRY_SCHEDULED.items()
 }
+_REPLAYED: Final = _columns(states.REPLAYED)
+_LEASED: Final = _columns(states.LEASED)
+_LEASE_EXPIRED: Final = _columns(states.LEASE_EXPIRED)
+_LEASE_REVOKED: Final = _columns(states.LEASE_REVOKED)
+_COMPLETED: Final = _columns(states.COMPLETED)
+_FAILED: Final = _columns(states.FAILED)
+_CANCELLED: Final = _columns(states.CANCELLED)
+_EXPIRED: Final = _columns(states.EXPIRED)
 
 
 @lru_cache(maxsize=256)
@@ -117,7 +114,7 @@ def created(event: ExecutionCreated, place: Place) -> Changes:
             "namespace": event.namespace,
             "lane_id": event.lane_id,
             "attempt_index": 0,
-            **_COLUMNS[states.CREATED[event.due]],
+            **_CREATED[event.due],
             "priority": event.priority,
             "created_at_ms": event.occurred_at_ms,
             "started_at_ms": None,
@@ -164,7 +161,7 @@ def became_eligible(event: ExecutionBecameEligible, place: Place) -> Changes:
 def claimed(event: ExecutionClaimed, place: Place) -> Changes:
     """Show who works on it."""
     values: dict[str, str | int] = {
-        **_COLUMNS[states.LEASED],
+        **_LEASED,
         "attempt_index": event.attempt_index,
         "attempts_started": event.attempt_index + 1,
         "lease_epoch": event.lease_epoch,
@@ -180,7 +177,7 @@ def claimed(event: ExecutionClaimed, place: Place) -> Changes:
 def resumed(event: AttemptLeaseReclaimed, place: Place) -> Changes:
     """Show that the attempt goes on."""
     values: Values = {
-        **_COLUMNS[states.LEASED],
+        **_LEASED,
         "lease_epoch": event.lease_epoch,
     }
     return (Update(STATE, _key(place), values),)
@@ -190,14 +187,14 @@ def resumed(event: AttemptLeaseReclaimed, place: Place) -> Changes:
 def lease_expired(event: AttemptLeaseExpired, place: Place) -> Changes:
     """Let claims take it over."""
     del event
-    return (Update(STATE, _key(place), _COLUMNS[states.LEASE_EXPIRED]),)
+    return (Update(STATE, _key(place), _LEASE_EXPIRED),)
 
 
 @rules.on(AttemptLeaseRevoked)
 def lease_revoked(event: AttemptLeaseRevoked, place: Place) -> Changes:
     """Let claims take it over."""
     del event
-    return (Update(STATE, _key(place), _COLUMNS[states.LEASE_REVOKED]),)
+    return (Update(STATE, _key(place), _LEASE_REVOKED),)
 
 
 @rules.on(AttemptProgressed)
@@ -228,7 +225,7 @@ def reprioritised(event: ExecutionReprioritised, place: Place) -> Changes:
 def retry_scheduled(event: ExecutionRetryScheduled, place: Place) -> Changes:
     """Let it wait for the next attempt."""
     values: Values = {
-        **_COLUMNS[states.RETRY_SCHEDULED[event.due]],
+        **_RETRY_SCHEDULED[event.due],
         "attempt_index": event.attempt_index,
         "eligible_at_ms": event.eligible_at_ms,
         "retry_count": event.retry_count,
@@ -239,10 +236,10 @@ def retry_scheduled(event: ExecutionRetryScheduled, place: Place) -> Changes:
 
 
 def _terminal(
-    event: DomainEvent, place: Place, standing: Standing
+    event: DomainEvent, place: Place, standing: dict[str, str | int]
 ) -> dict[str, str | int]:
     return {
-        **_COLUMNS[standing],
+        **standing,
         "terminal_at_ms": event.occurred_at_ms,
         **_head(event, place),
     }
@@ -252,7 +249,7 @@ def _terminal(
 def failed(event: ExecutionFailed, place: Place) -> Changes:
     """End it, with the cause."""
     values: Values = {
-        **_terminal(event, place, states.FAILED),
+        **_terminal(event, place, _FAILED),
         "terminal_cause": event.cause.value,
     }
     if event.failure_message is None:
@@ -264,7 +261,7 @@ def failed(event: ExecutionFailed, place: Place) -> Changes:
 @rules.on(ExecutionCompleted)
 def completed(event: ExecutionCompleted, place: Place) -> Changes:
     """End it, with the result."""
-    state = Update(STATE, _key(place), _terminal(event, place, states.COMPLETED))
+    state = Update(STATE, _key(place), _terminal(event, place, _COMPLETED))
     if event.result is None:
         return (state,)
     return (state, Upsert(BLOB, _key(place), {"result": event.result}))
@@ -273,7 +270,7 @@ def completed(event: ExecutionCompleted, place: Place) -> Changes:
 @rules.on(ExecutionCancelled)
 def cancelled(event: ExecutionCancelled, place: Place) -> Changes:
     """End it, with the reason."""
-    values = _terminal(event, place, states.CANCELLED)
+    values = _terminal(event, place, _CANCELLED)
     patch: JsonObject = {"cancellation_reason": event.reason}
     return (Merge(STATE, _key(place), "raw_fields", patch, values=values),)
 
@@ -281,14 +278,14 @@ def cancelled(event: ExecutionCancelled, place: Place) -> Changes:
 @rules.on(ExecutionExpired)
 def expired(event: ExecutionExpired, place: Place) -> Changes:
     """End it."""
-    return (Update(STATE, _key(place), _terminal(event, place, states.EXPIRED)),)
+    return (Update(STATE, _key(place), _terminal(event, place, _EXPIRED)),)
 
 
 @rules.on(ExecutionReplayed)
 def replayed(event: ExecutionReplayed, place: Place) -> Changes:
     """Open it again."""
     values: Values = {
-        **_COLUMNS[states.REPLAYED],
+        **_REPLAYED,
         "attempt_index": event.attempt_index,
         "eligible_at_ms": event.occurred_at_ms,
         "deadline_at_ms": None,

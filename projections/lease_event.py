@@ -37,6 +37,7 @@ def _row(
 ) -> Changes:
     """Return the one row of an event; what its type does not tell is NULL."""
     refusal = event if isinstance(event, RefusalRecorded) else None
+    fields = vars(event)
     return (
         Insert(
             TABLE,
@@ -50,8 +51,8 @@ def _row(
                 "cause": cause.value,
                 "worker_id": event.worker_id,
                 "worker_instance_id": event.worker_instance_id,
-                "actor": getattr(event, "actor", None),
-                "expires_at_ms": getattr(event, "lease_expires_at_ms", None),
+                "actor": fields.get("actor"),
+                "expires_at_ms": fields.get("lease_expires_at_ms"),
                 "occurred_at_ms": event.occurred_at_ms,
                 "operation": refusal.operation if refusal else None,
                 "late_ms": refusal.late_ms if refusal else None,

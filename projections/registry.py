@@ -67,4 +67,4 @@ def project(event: DomainEvent, place: Place) -> Changes:
     rules = _BY_EVENT[type(event)]
     if len(rules) == 1:
         return rules[0](event, place)
-    return tuple(change for rule in rules for change in rule(event, place))
+    return tuple([change for rule in rules for change in rule(event, place)])

@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 
 from leasehold.domain import merge_patch
 from leasehold.domain.errors import StoreError
+from leasehold.domain.events import DomainEvent
 from leasehold.domain.merge_patch import canonical_json
 from leasehold.domain.records import RecordedEvent
 from leasehold.projections import exec_core
@@ -70,7 +71,16 @@ class Tables:
             StoreError: `corrupt_event`: the event was damaged, so that its rows cannot
                 be worked out.
         """
-        self.apply(changes_of(recorded), recorded.position)
+        place = Place(recorded.stream_id, recorded.version, recorded.sha256)
+        self.project_at(recorded.event, place, recorded.position)
+
+    def project_at(self, event: DomainEvent, place: Place, position: int) -> None:
+        """Apply what an event projects that stands at a place and a position.
+
+        Raises:
+            StoreError: `corrupt_event`, as `project` says.
+        """
+        self.apply(_changes_of(event, place, position), position)
 
     def apply(self, changes: Iterable[Change], position: int) -> None:
         """Apply the changes that the event at a position makes."""
@@ -81,28 +91,28 @@ class Tables:
             raise _unprojectable(position, error) from error
 
     def _apply(self, change: Change, position: int) -> None:
-        table = self._rows[change.table]
-        match change:
-            case Insert(name, values):
-                row = {**DEFAULTS.get(name, _NO_DEFAULTS), **values}
-                if POSITION in values.values():
-                    for column, value in values.items():
-                        if value is POSITION:
-                            row[column] = position
-                table[tuple([row[column] for column in KEYS[name]])] = row
-            case Update(_, key, values):
-                found = table.get(tuple(key.values()))
-                if found is not None:
-                    found.update(values)
-            case Upsert(name, key, values):
-                begun = {**DEFAULTS.get(name, _NO_DEFAULTS), **key}
-                table.setdefault(tuple(key.values()), begun).update(values)
-            case Merge():
-                _merge(table, change)
-            case Delete(_, key):
-                table.pop(tuple(key.values()), None)
-            case _:
-                assert_never(change)
+        name = change.table
+        table = self._rows[name]
+        if isinstance(change, Update):
+            found = table.get(tuple(change.key.values()))
+            if found is not None:
+                found.update(change.values)
+        elif isinstance(change, Insert):
+            row = {**DEFAULTS.get(name, _NO_DEFAULTS), **change.values}
+            key = KEYS[name]
+            for column in key:
+                if row[column] is POSITION:
+                    row[column] = position
+            table[tuple([row[column] for column in key])] = row
+        elif isinstance(change, Upsert):
+            begun = {**DEFAULTS.get(name, _NO_DEFAULTS), **change.key}
+            table.setdefault(tuple(change.key.values()), begun).update(change.values)
+        elif isinstance(change, Merge):
+            _merge(table, change)
+        elif isinstance(change, Delete):
+            table.pop(tuple(change.key.values()), None)
+        else:
+            assert_never(change)
 
 
 def changes_of(recorded: RecordedEvent) -> Changes:
@@ -113,10 +123,14 @@ def changes_of(recorded: RecordedEvent) -> Changes:
             worked out: a summary frame that is no JSON, say.
     """
     place = Place(recorded.stream_id, recorded.version, recorded.sha256)
+    return _changes_of(recorded.event, place, recorded.position)
+
+
+def _changes_of(event: DomainEvent, place: Place, position: int) -> Changes:
     try:
-        return project(recorded.event, place)
+        return project(event, place)
     except (ValueError, TypeError, KeyError) as error:
-        raise _unprojectable(recorded.position, error) from error
+        raise _unprojectable(position, error) from error
 
 
 def _unprojectable(position: int, error: Exception) -> StoreError:
