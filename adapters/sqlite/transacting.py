@@ -12,6 +12,7 @@ from typing import Final
 from eventsourcing.persistence import ConnectionUnavailableError
 from eventsourcing.sqlite import SQLiteConnection
 
+from leasehold.adapters.metering import Call
 from leasehold.adapters.sqlite import forking, schema
 from leasehold.adapters.sqlite.connecting import (
     BUSY_TIMEOUT_S,
@@ -21,6 +22,7 @@ from leasehold.adapters.sqlite.connecting import (
     driver_of,
     store_error,
 )
+from leasehold.adapters.sqlite.grouping import Handed, Turns, Waiter
 from leasehold.adapters.sqlite.recorder import Recorder
 from leasehold.adapters.sqlite.session import SQLiteSession
 from leasehold.adapters.store import Clock
@@ -29,6 +31,10 @@ from leasehold.projections.registry import PROJECTION_VERSION
 
 _READ: Final = "BEGIN"
 _WRITE: Final = "BEGIN IMMEDIATE"
+_SAVE: Final = "SAVEPOINT call"
+_KEEP: Final = "RELEASE call"
+_UNDO: Final = "ROLLBACK TO call"
+_INTERRUPTED: Final = "the call that was to commit was interrupted; nothing was written"
 _CLOSED: Final = "the ledger is closed; open it again to use it"
 
 
@@ -46,7 +52,7 @@ class Transactions:
         self.clock = clock
         self.datastore = Datastore(target)
         self.recorder = Recorder(self.datastore)
-        self.turn = threading.Lock()
+        self.turns = Turns()
         self._process = os.getpid()
         self._writer: SQLiteConnection | None = None
         self._gate = threading.RLock()
@@ -61,13 +67,17 @@ class Transactions:
         """Return a transaction over one consistent view."""
         return Transaction(self, _READ, any_text=any_text)
 
-    def write(self, *, any_version: bool = False) -> "Transaction":
+    def write(
+        self, *, any_version: bool = False, call: Call | None = None
+    ) -> "Transaction":
         """Return a transaction that takes the write lock when it begins.
 
         Args:
             any_version: Whether the tables may be of another version: to make them.
+            call: The operation that it is for; is told how long the commit took. With
+                one it may be shared with the operations of other threads.
         """
-        return Transaction(self, _WRITE, any_version=any_version)
+        return Transaction(self, _WRITE, any_version=any_version, call=call)
 
     def enter(self) -> None:
         """Count a call in.
@@ -173,10 +183,12 @@ class Transaction:
         "_any_text",
         "_any_version",
         "_begin",
+        "_call",
         "_connection",
         "_driver",
-        "_has_turn",
+        "_is_saved",
         "_transactions",
+        "_waiter",
     )
 
     def __init__(
@@ -186,13 +198,18 @@ class Transaction:
         *,
         any_version: bool = True,
         any_text: bool = False,
+        call: Call | None = None,
     ) -> None:
         """Say how it begins; nothing happens before the block."""
+        self._call = call
         self._any_text = any_text
         self._any_version = any_version
         self._transactions = transactions
         self._begin = begin
-        self._has_turn = False
+        # A store in memory has nothing to sync, and readers want its connection.
+        joins = call is not None and transactions.target.path is not None
+        self._waiter = Waiter(joins=joins) if begin is _WRITE else None
+        self._is_saved = False
         self._connection: SQLiteConnection | None = None
         self._driver: sqlite3.Connection | None = None
 
@@ -201,22 +218,17 @@ class Transaction:
         transactions = self._transactions
         transactions.enter()
         try:
-            waited_s = self._take_turn() if self._begin is _WRITE else 0.0
-            self._connection = transactions.connection(writes=self._has_turn)
+            waiter = self._waiter
+            waited_s = 0.0 if waiter is None else self._take_turn(waiter)
+            self._connection = transactions.connection(writes=waiter is not None)
             self._driver = driver_of(self._connection)
-            if self._driver.in_transaction:
-                # Left by a call that was interrupted in the midst of its end.
-                self._driver.execute("ROLLBACK")
-            if waited_s:
-                _begin_within(self._driver, self._begin, BUSY_TIMEOUT_S - waited_s)
+            if waiter is not None and waiter.group is not None:
+                self._driver.execute(_SAVE)
+                self._is_saved = True
             else:
-                self._driver.execute(self._begin)
-            if self._any_text:
-                self._driver.text_factory = _text_of_any_bytes
-            if not self._any_version:
-                schema.check_generation(self._driver, PROJECTION_VERSION)
+                self._begin_anew(self._driver, waited_s)
             return SQLiteSession(
-                self._driver, transactions.recorder, transactions.clock
+                self._driver, transactions.recorder, transactions.clock, self._call
             )
         except DRIVER_ERRORS as error:
             self._end()
@@ -234,7 +246,10 @@ class Transaction:
         """Commit, or undo what the block did; give the connection and the turn back."""
         try:
             if exc_value is None and self._driver is not None:
-                self._driver.execute("COMMIT")
+                began_ns = time.perf_counter_ns()
+                self._finish(self._driver)
+                if self._call is not None:
+                    self._call.commit_ns = time.perf_counter_ns() - began_ns
         except DRIVER_ERRORS as error:
             raise store_error(error, self._transactions.target) from error
         finally:
@@ -242,17 +257,49 @@ class Transaction:
         if isinstance(exc_value, DRIVER_ERRORS):
             raise store_error(exc_value, self._transactions.target) from exc_value
 
-    def _take_turn(self) -> float:
+    def _take_turn(self, waiter: Waiter) -> float:
         """Wait for the other threads; return how long that took, in seconds."""
-        turn = self._transactions.turn
-        self._has_turn = turn.acquire(blocking=False)
-        if self._has_turn:
-            return 0.0
-        began_s = time.monotonic()
-        self._has_turn = turn.acquire(timeout=BUSY_TIMEOUT_S)
-        if not self._has_turn:
+        waited_s = self._transactions.turns.take(waiter, BUSY_TIMEOUT_S)
+        if not waiter.has_turn:
             raise ConnectionUnavailableError
-        return time.monotonic() - began_s
+        return waited_s
+
+    def _begin_anew(self, driver: sqlite3.Connection, waited_s: float) -> None:
+        if driver.in_transaction:
+            # Left by a call that was interrupted in the midst of its end.
+            driver.execute("ROLLBACK")
+        if waited_s:
+            _begin_within(driver, self._begin, BUSY_TIMEOUT_S - waited_s)
+        else:
+            driver.execute(self._begin)
+        if self._any_text:
+            driver.text_factory = _text_of_any_bytes
+        if not self._any_version:
+            schema.check_generation(driver, PROJECTION_VERSION)
+
+    def _finish(self, driver: sqlite3.Connection) -> None:
+        """Commit, or let the next call go on and wait until the last one commits."""
+        waiter = self._waiter
+        if waiter is None:
+            driver.execute("COMMIT")
+            return
+        if self._is_saved:
+            driver.execute(_KEEP)
+            self._is_saved = False
+        handed = self._hand_on(waiter, waits=True)
+        if handed is None:
+            _commit(driver, waiter)
+        elif not handed.wait():
+            raise handed.group.error or sqlite3.OperationalError(_INTERRUPTED)
+
+    def _hand_on(self, waiter: Waiter, *, waits: bool) -> Handed | None:
+        """Give the turn and the open transaction to the next one, if that can be."""
+        if not waiter.joins:
+            return None
+        handed = self._transactions.turns.hand_on(waiter, waits=waits)
+        if handed is not None:
+            self._driver = self._connection = None
+        return handed
 
     def _end(self) -> None:
         """Undo what is not committed and let go of everything, whatever fails."""
@@ -264,21 +311,55 @@ class Transaction:
                     self._transactions.give_back(self._connection)
             finally:
                 try:
-                    if self._has_turn:
-                        self._transactions.turn.release()
+                    if self._waiter is not None and self._waiter.has_turn:
+                        self._transactions.turns.give_up()
                 finally:
                     self._transactions.leave()
 
     def _roll_back(self) -> None:
+        waiter = self._waiter
+        is_shared = waiter is not None and waiter.has_turn and waiter.group is not None
+        if is_shared and self._connection is None:
+            # Interrupted between having the turn and going on.
+            self._connection = self._transactions.connection(writes=True)
+            self._driver = driver_of(self._connection)
         if self._driver is None or self._connection is None:
             return
         if self._any_text:
             self._driver.text_factory = str
         try:
-            if self._driver.in_transaction:
+            if is_shared and waiter is not None:
+                self._leave_to_others(self._driver, waiter)
+            elif self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
         except sqlite3.Error:
             self._connection.close()
+
+    def _leave_to_others(self, driver: sqlite3.Connection, waiter: Waiter) -> None:
+        """Undo this call alone; what the others did is theirs to commit."""
+        try:
+            if self._is_saved:
+                driver.execute(_UNDO)
+                driver.execute(_KEEP)
+            if self._hand_on(waiter, waits=False) is None:
+                _commit(driver, waiter)
+        except DRIVER_ERRORS as error:
+            waiter.settle(error, is_committed=False)
+            raise
+        finally:
+            waiter.settle(None, is_committed=False)
+
+
+def _commit(driver: sqlite3.Connection, waiter: Waiter) -> None:
+    """Commit for all calls in the transaction, and tell the others."""
+    try:
+        driver.execute("COMMIT")
+    except DRIVER_ERRORS as error:
+        waiter.settle(error, is_committed=False)
+        raise
+    finally:
+        # An interrupt may come before or after it.
+        waiter.settle(None, is_committed=not driver.in_transaction)
 
 
 def _text_of_any_bytes(stored: bytes) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import leasehold
 from leasehold.adapters.sqlite import transacting
+from leasehold.adapters.sqlite.grouping import Waiter
 
 CLOSED_UNDER_THREADS = """
 import sys, threading, time, leasehold
@@ -159,10 +160,10 @@ def test_waiting_for_the_turn_counts_towards_the_busy_timeout(
 ) -> None:
     with leasehold.open(file_url) as ledger, leasehold.open(file_url) as outsider:
         monkeypatch.setattr(transacting, "BUSY_TIMEOUT_S", 1.0)
-        turn = ledger._store._transactions.turn
-        turn.acquire()
+        turns = ledger._store._transactions.turns
+        turns.take(Waiter(joins=False), 0)
         with outsider._store.write():
-            threading.Timer(0.6, turn.release).start()
+            threading.Timer(0.6, turns.give_up).start()
             began_s = time.monotonic()
             with pytest.raises(leasehold.StoreError) as raised:
                 ledger.create_execution()
