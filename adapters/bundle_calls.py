@@ -20,7 +20,12 @@ from leasehold.adapters.commands import Commands, names_of_creation
 from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
 from leasehold.adapters.walking import PAGE, Progress
 from leasehold.domain import limits
-from leasehold.domain.errors import ConflictError, NotFoundError, StoreError
+from leasehold.domain.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+)
 from leasehold.domain.executions import ExecutionCreated
 from leasehold.domain.records import RecordedEvent
 from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
@@ -58,14 +63,15 @@ class BundleCommands(Commands):
         Raises:
             InvalidInputError: An argument breaks its rule.
             NotFoundError: The store has not one of the executions.
-            StoreError: The target cannot be written; `corrupt_event`: an event is
-                damaged.
+            StoreError: The path cannot be written; `corrupt_event`: an event is
+                damaged; `store_busy`: one of the executions is not settled yet.
+            OSError: What a file of the caller's raises is raised as it is.
         """
         chosen = None if execution_ids is None else _chosen(execution_ids)
         with self._store.read(once=True) as session:
             settled: int = session.fetch_all("settled_position")[0][0]
         with self._store.read() as session, opened_to_write(target) as file:
-            _check_known(session, chosen)
+            _check_known(session, chosen, settled)
             header = _header_of(session.redacted_from())
             if redact:
                 original = BundleWriter(None, header)
@@ -105,7 +111,8 @@ class BundleCommands(Commands):
                 names the line.
             ConflictError: The store has an execution of that id, or one created under
                 the same idempotency key.
-            StoreError: The source cannot be read, or the store could not do it.
+            StoreError: The path cannot be read, or the store could not do it.
+            OSError: What a file of the caller's raises is raised as it is.
         """
         with opened_to_read_twice(source) as file:
             verified = BundleReader(file)
@@ -130,7 +137,10 @@ class BundleCommands(Commands):
                 is_empty = may_be_empty and not _last_position(session)
                 events = BundleReader(file).events()
                 for number, (recorded, state) in enumerate(events, start=1):
-                    _take_in(session, recorded, state, keep_position=is_empty)
+                    try:
+                        _take_in(session, recorded, state, keep_position=is_empty)
+                    except OverflowError as error:
+                        raise _too_large(number + 1) from error
                     if progress is not None:
                         progress(number, summary.events)
                 if summary.header.original_sha256 is not None:
@@ -179,11 +189,18 @@ def _chosen(execution_ids: Collection[UUID]) -> list[str]:
     )
 
 
-def _check_known(session: ReadSession, chosen: list[str] | None) -> None:
+def _check_known(session: ReadSession, chosen: list[str] | None, settled: int) -> None:
     for execution_id in chosen or ():
-        if not session.fetch_all("history", execution_id=execution_id, after=0, most=1):
+        begin = session.fetch_all("history", execution_id=execution_id, after=0, most=1)
+        if not begin:
             message = f"execution {execution_id} is not in this store"
             raise NotFoundError(message)
+        if begin[0][0] > settled:
+            message = (
+                f"execution {execution_id} is not settled yet: others still write what "
+                "stands before it in the log; try again"
+            )
+            raise StoreError(message, code="store_busy", retryable=True)
 
 
 def _events(
@@ -227,6 +244,14 @@ def _history(session: ReadSession, execution_id: str) -> Iterator[Row]:
         if len(rows) < PAGE:
             return
         after = rows[-1][0]
+
+
+def _too_large(line_number: int) -> InvalidInputError:
+    message = (
+        f"line {line_number} of the bundle: a number in it is too large for the store; "
+        "nothing was imported"
+    )
+    return InvalidInputError(message)
 
 
 def _take_in(

@@ -24,11 +24,11 @@ def opened_to_write(target: str | os.PathLike[str] | BinaryIO) -> Iterator[Binar
     """Open a target; a path gets its content whole, at the end, or not at all.
 
     Raises:
-        InvalidInputError: It is neither a path nor a binary file.
+        InvalidInputError: It is neither a path nor a binary file open to be written.
         StoreError: The path cannot be written.
     """
     if not isinstance(target, str | os.PathLike):
-        yield _binary("target", target, "write")
+        yield _binary("target", target, "write", "writable")
         return
     path = _path("target", target)
     try:
@@ -69,11 +69,11 @@ def opened_to_read_twice(
     """Open a source so that it can be read, set back and read again.
 
     Raises:
-        InvalidInputError: It is neither a path nor a binary file.
+        InvalidInputError: It is neither a path nor a binary file open to be read.
         StoreError: The path cannot be read.
     """
     if not isinstance(source, str | os.PathLike):
-        with _spooled(_binary("source", source, "read")) as spool:
+        with _spooled(_binary("source", source, "read", "readable")) as spool:
             yield spool
         return
     path = _path("source", source)
@@ -100,10 +100,20 @@ def _spooled(source: BinaryIO) -> Iterator[BinaryIO]:
         yield spool  # type: ignore[misc]
 
 
-def _binary(field: str, file: BinaryIO, method: str) -> BinaryIO:
+def _binary(field: str, file: BinaryIO, method: str, able: str) -> BinaryIO:
     if isinstance(file, TextIOBase) or not callable(getattr(file, method, None)):
         raise limits.refuse(field, file, _RULE)
+    if not _says_yes(getattr(file, able, None)):
+        raise limits.refuse(field, file, f"{_RULE} that is open and {able}")
     return file
+
+
+def _says_yes(ask: object) -> bool:
+    """Ask a file; one that cannot be asked can, and one that is closed cannot."""
+    try:
+        return not callable(ask) or bool(ask())
+    except ValueError:
+        return False
 
 
 def _path(field: str, given: str | os.PathLike[str]) -> Path:

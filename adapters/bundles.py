@@ -108,12 +108,12 @@ class Sequence:
     """Holds each event against those before it, in log order.
 
     Attributes:
-        executions: The executions that were begun.
+        executions: The executions that were begun, each with its last time.
     """
 
     def __init__(self) -> None:
         """Begin before the first event."""
-        self.executions: set[str] = set()
+        self.executions: dict[str, int] = {}
         self._position = 0
         self._heads: dict[str, tuple[int, bytes]] = {}
 
@@ -146,7 +146,13 @@ class Sequence:
             raise _corrupt(
                 f"execution {execution_id} is not created once, before all else"
             )
-        self.executions.add(execution_id)
+        last_ms = self.executions.get(execution_id, 0)
+        if not last_ms <= event.occurred_at_ms <= limits.TIME_MS_MAX:
+            raise _corrupt(
+                f"its time {event.occurred_at_ms} ms does not follow {last_ms} ms, "
+                f"that of an earlier event of execution {execution_id}"
+            )
+        self.executions[execution_id] = event.occurred_at_ms
         self._heads[stream_id] = (version, bytes.fromhex(expected))
         self._position = position
         return recorded
@@ -204,7 +210,17 @@ class BundleWriter:
     def _write(self, line: bytes) -> None:
         self._digest.update(line)
         if self._target is not None:
-            self._target.write(line)
+            _write_whole(self._target, line)
+
+
+def _write_whole(target: BinaryIO, line: bytes) -> None:
+    """Write all of a line: a file without a buffer may take a part of it."""
+    taken = target.write(line)
+    left = memoryview(line)
+    # Whoever does not tell how much was taken has taken all.
+    while taken is not None and taken < len(left):
+        left = left[taken:]
+        taken = target.write(left)
 
 
 def redacted_events(events: Iterable[Stored]) -> Iterator[Stored]:

@@ -54,11 +54,6 @@ _OPENINGS: Final[Mapping[type[DomainEvent], bytes]] = {
 }
 """How the content of an event begins, by its type."""
 
-_BY_TOPIC: Final = {
-    topic: (event_type, _OPENINGS[event_type], event_type.__pydantic_validator__)
-    for topic, event_type in BY_TOPIC.items()
-}
-
 
 def hash_of(
     previous: str, stream_id: str, version: int, topic: str, content: bytes
@@ -143,10 +138,13 @@ def read(
 ) -> tuple[DomainEvent, str]:
     """Return what `decode` does without its place: the event and its hash in hex."""
     try:
-        event_type, opening, validator = _BY_TOPIC[topic]
+        event_type = BY_TOPIC[topic]
         sha256, content = split(state)
+        opening = _OPENINGS[event_type]
         if content.startswith(opening):
-            event: DomainEvent = validator.validate_json(b"{" + content[len(opening) :])
+            fields = b"{" + content[len(opening) :]
+            event: DomainEvent
+            event = event_type.__pydantic_validator__.validate_json(fields)
         else:
             event = _decode_other_version(event_type, content)
     except (KeyError, ValueError, RecursionError, StoreError) as error:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
+from leasehold.adapters.metering import Meter
 from leasehold.adapters.recording import Loaded, load
 from leasehold.adapters.store import Store, WriteSession
 from leasehold.domain import limits
@@ -42,6 +43,7 @@ class Commands:
         """Work on a store."""
         self._store = store
         self._draws = draws or Draws()
+        self._meter = Meter()
 
 
 def load_existing(session: WriteSession, execution_id: UUID | str) -> Loaded:

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from uuid import UUID
 
 from leasehold.adapters.commands import Commands
-from leasehold.adapters.following import (
+from leasehold.adapters.following import Subscription
+from leasehold.adapters.projecting import (
     Projection,
     RunningProjection,
-    Subscription,
     check_projection,
 )
 from leasehold.adapters.reader import check_topics

@@ -1,51 +1,37 @@
-"""Following the log: `subscribe`, and projections of a caller's own."""
+"""Following the log: the events as they are committed, a page at a time or one."""
 
 import json
-import logging
+import math
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 from uuid import UUID
 
 from leasehold.adapters import codec
-from leasehold.adapters.reader import Reader, check_topics
-from leasehold.adapters.store import Row, Store, Watch, WriteSession
+from leasehold.adapters.reader import Reader
+from leasehold.adapters.store import Row, Store, Watch
 from leasehold.domain import limits
-from leasehold.domain.errors import InvalidInputError, StoreError
+from leasehold.domain.errors import StoreError
 from leasehold.domain.records import RecordedEvent
 
 PAGE: Final = 500
-BATCH: Final = 100
-"""How many events a projection of a caller's own takes in one transaction."""
-
-SKIPPED_MAX: Final = 1_000
-"""How far a projection's stored position may be behind, where nothing is for it."""
-
 _LOOKED_AGAIN_S: Final = 0.25
-_TRIED_AGAIN_S: Final = 0.5
-
-_log: Final = logging.getLogger("leasehold")
-
-Execute = Callable[..., Sequence[Row]]
-"""Run plain SQL in the transaction: `execute(statement, *values)` gives rows.
-
-Values stand as `?` in the statement on SQLite and as `%s` on PostgreSQL.
-"""
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
     """Some of the log: all that was asked for up to `reached`."""
 
     events: Sequence[RecordedEvent]
     reached: int
 
 
-class _Feed:
+class Feed:
     """What is asked of a log, a page at a time, and the wait for more of it."""
 
     def __init__(
@@ -59,8 +45,9 @@ class _Feed:
         self._execution_id = execution_id
         self._watch: Watch | None = None
         self._in_use = threading.RLock()
+        self._process = os.getpid()
 
-    def page(self, after: int) -> _Page:
+    def page(self, after: int) -> Page:
         """Read what follows a position, at most 500 events.
 
         The settled position is asked in a statement of its own and first. What is
@@ -69,7 +56,7 @@ class _Feed:
         """
         settled = self._read.settled_position()
         if settled <= after:
-            return _Page((), after)
+            return Page((), after)
         if self._execution_id is not None:
             return self._page_of_one(self._execution_id, after, settled)
         with self._store.read(once=True) as session:
@@ -82,9 +69,9 @@ class _Feed:
             )
         found = _readable(rows)
         is_whole = len(found) == len(rows) < PAGE
-        return _Page(found, settled if is_whole else found[-1].position)
+        return Page(found, settled if is_whole else found[-1].position)
 
-    def _page_of_one(self, execution_id: UUID, after: int, settled: int) -> _Page:
+    def _page_of_one(self, execution_id: UUID, after: int, settled: int) -> Page:
         while after < settled:
             with self._store.read(once=True) as session:
                 rows = session.fetch_all(
@@ -100,10 +87,10 @@ class _Feed:
                 and (not self._topics or recorded.topic in self._topics)
             ]
             if wanted:
-                return _Page(wanted, after)
-        return _Page((), settled)
+                return Page(wanted, after)
+        return Page((), settled)
 
-    def pages(self, after: int, timeout_s: float | None = None) -> Iterator[_Page]:
+    def pages(self, after: int, timeout_s: float | None = None) -> Iterator[Page]:
         """Read page after page, also empty ones, and wait where there is no more.
 
         Ends when it is stopped, or when nothing was found for so long.
@@ -144,7 +131,12 @@ class _Feed:
                 self._watch.wait(timeout_s, self.stopped)
 
     def close(self) -> None:
-        """Let go of what it waits by, when nobody waits."""
+        """Let go of what it waits by, when nobody waits.
+
+        In a forked child that is the parent's, and so is the thread that waits.
+        """
+        if os.getpid() != self._process:
+            return
         with self._in_use:
             watch, self._watch = self._watch, None
             if watch is not None:
@@ -168,6 +160,18 @@ def _readable(rows: Sequence[Row]) -> list[RecordedEvent]:
     return found
 
 
+def check_seconds(field: str, seconds: float) -> float:
+    """Check how long to wait; return what a lock takes. Less than 0 is not at all.
+
+    Raises:
+        InvalidInputError: It is no number.
+    """
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or math.isnan(seconds):
+        raise limits.refuse(field, seconds, "a number of seconds")
+    return max(0.0, min(seconds, threading.TIMEOUT_MAX))
+
+
 class Subscription:
     """The events of a log as they are committed, in order, from a position.
 
@@ -189,7 +193,7 @@ class Subscription:
     ) -> None:
         """Begin after a position; see `Ledger.subscribe`."""
         self.position = after
-        self._feed = _Feed(store, topics, execution_id)
+        self._feed = Feed(store, topics, execution_id)
         self._page: deque[RecordedEvent] = deque()
         self._reached = after
 
@@ -241,8 +245,11 @@ class Subscription:
             None in time, or after it was stopped: an empty list.
 
         Raises:
+            InvalidInputError: The time is no number.
             StoreError: The store could not be read; the position stands.
         """
+        if timeout_s is not None:
+            check_seconds("timeout_s", timeout_s)
         if not self._page:
             self._turn_page(timeout_s)
         if self._feed.stopped.is_set():
@@ -267,216 +274,3 @@ class Subscription:
                 self._page.extend(page.events)
                 return
             self.position = page.reached
-
-
-class Projection(Protocol):
-    """What a caller makes of the events in tables of its own, in the same database.
-
-    It may have `topics`, a collection of the topics that it wants; without, or where
-    that is empty, it gets all events.
-    """
-
-    def create(self, execute: Execute) -> None:
-        """Make its tables, where they are not there."""
-        ...
-
-    def apply(self, recorded: RecordedEvent, execute: Execute) -> None:
-        """Take an event in; each takes effect once, in the order of the log."""
-        ...
-
-
-class RunningProjection:
-    """A projection of a caller's own, with its position stored beside its rows.
-
-    Events and position are written in one transaction, so that each event takes
-    effect once, whenever the process ends and however many run the projection.
-    As a context manager it is kept up to date by a thread.
-
-    Attributes:
-        name: What its position is stored under.
-        position: Up to where the log was taken in.
-    """
-
-    def __init__(self, store: Store, projection: Projection, name: str) -> None:
-        """Make the tables and catch up; see `Ledger.run_projection`."""
-        self.name = name
-        self._store = store
-        self._projection = projection
-        self._feed = _Feed(store, _topics_of(projection))
-        self._thread: threading.Thread | None = None
-        self._turn = threading.Lock()
-        self._advanced = threading.Condition()
-        self._error: BaseException | None = None
-        self._failed_at: RecordedEvent | None = None
-        with store.write() as session:
-            session.make_position_table()
-            # This holds others off who would make the same tables now.
-            self.position: int = session.projection_position(name)
-            projection.create(session.execute_plain)
-        self._kept = self.position
-        self.catch_up()
-
-    def catch_up(self) -> int:
-        """Take in all that is settled now; return how many events that were.
-
-        Raises:
-            StoreError: The store could not do it.
-            Exception: What `apply` raised. Nothing of its transaction is kept; the
-                next call begins with the same events.
-        """
-        count = 0
-        while True:
-            page = self._feed.page(self.position)
-            count += self._take_in(page)
-            if not page.events:
-                return count
-
-    def wait_until(self, position: int, timeout_s: float) -> bool:
-        """Wait until the log is taken in up to a position; say whether it was in time.
-
-        Raises:
-            StoreError: The projection failed; the cause is its error.
-        """
-        with self._advanced:
-            self._advanced.wait_for(
-                lambda: self.position >= position or self._error is not None, timeout_s
-            )
-        if self.position < position:
-            self._raise()
-        return self.position >= position
-
-    def __enter__(self) -> Self:
-        """Keep up in a thread from now on."""
-        self._error = None
-        self._feed.stopped.clear()
-        self._thread = threading.Thread(
-            target=self._keep_up, name=f"leasehold projection {self.name}", daemon=True
-        )
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop the thread, and tell if it failed.
-
-        Raises:
-            StoreError: It did; the cause is its error.
-        """
-        self._feed.stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._feed.close()
-        if exc_value is None:
-            self._raise()
-
-    def _keep_up(self) -> None:
-        try:
-            while not self._feed.stopped.is_set():
-                self._keep_up_while_it_goes_well()
-        except BaseException as error:  # noqa: BLE001 - raised by wait_until and exit
-            with self._advanced:
-                self._error = error
-                self._advanced.notify_all()
-
-    def _keep_up_while_it_goes_well(self) -> None:
-        """Take page after page in, until it is stopped or the store has a bad time."""
-        try:
-            for page in self._feed.pages(self.position):
-                self._take_in(page)
-                if self.position > page.reached:
-                    return  # Another process is ahead: go on from there.
-        except StoreError as error:
-            if not error.retryable:
-                raise
-            _log.warning("projection %r is tried again: %s", self.name, error)
-            self._feed.stopped.wait(_TRIED_AGAIN_S)
-
-    def _raise(self) -> None:
-        error, failed_at = self._error, self._failed_at
-        if error is None:
-            return
-        where = f"after position {self.position}"
-        if failed_at is not None:
-            where = f"at position {failed_at.position} ({failed_at.topic})"
-        message = (
-            f"projection {self.name!r} failed {where}, and is up to date until "
-            f"{self.position}: {type(error).__name__}: {error}"
-        )
-        raise StoreError(message) from error
-
-    def _take_in(self, page: _Page) -> int:
-        """Apply a page, a batch in each transaction; return how many events."""
-        if page.reached <= self.position:
-            return 0
-        with self._turn:
-            count = 0
-            for start in range(0, len(page.events), BATCH):
-                batch = page.events[start : start + BATCH]
-                is_last = start + BATCH >= len(page.events)
-                count += self._write(batch, page.reached if is_last else 0)
-            if not page.events and page.reached - self._kept >= SKIPPED_MAX:
-                self._write((), page.reached)
-            self._advance(page.reached)
-        return count
-
-    def _write(self, batch: Sequence[RecordedEvent], reached: int) -> int:
-        """Apply some events and keep the position, in one transaction."""
-        count = 0
-        self._failed_at = None
-        with self._store.write() as session:
-            # Another process may have taken some of them in: its position tells.
-            position: int = session.projection_position(self.name)
-            for recorded in batch:
-                if recorded.position > position:
-                    self._apply(recorded, session)
-                    position = recorded.position
-                    count += 1
-            position = max(position, reached)
-            session.keep_projection_position(self.name, position)
-        self._kept = position
-        self._advance(position)
-        return count
-
-    def _apply(self, recorded: RecordedEvent, session: WriteSession) -> None:
-        try:
-            self._projection.apply(recorded, session.execute_plain)
-        except BaseException as error:
-            self._failed_at = recorded
-            error.add_note(
-                f"projection {self.name!r}, position {recorded.position} "
-                f"({recorded.topic})"
-            )
-            raise
-
-    def _advance(self, position: int) -> None:
-        with self._advanced:
-            self.position = max(self.position, position)
-            self._advanced.notify_all()
-
-
-def check_projection(projection: Projection, name: str) -> None:
-    """Check what a caller wants to run.
-
-    Raises:
-        InvalidInputError: It is no projection, or the name breaks its rule.
-    """
-    limits.name("name", name)
-    for method in ("create", "apply"):
-        if isinstance(projection, type) or not callable(
-            getattr(projection, method, None)
-        ):
-            what = getattr(projection, "__name__", type(projection).__name__)
-            message = (
-                "a projection is an object with create(execute) and apply(recorded, "
-                f"execute), and topics where it does not want all; {what} is none"
-            )
-            raise InvalidInputError(message)
-    _topics_of(projection)
-
-
-def _topics_of(projection: Projection) -> Sequence[str]:
-    return check_topics(getattr(projection, "topics", ()))

@@ -3,16 +3,22 @@
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 from leasehold.adapters.commands import Commands, load_existing
-from leasehold.adapters.recording import Loaded, record
+from leasehold.adapters.metering import Call
+from leasehold.adapters.recording import Loaded, loaded_of, record
 from leasehold.adapters.store import Row, WriteSession
 from leasehold.domain.attempts import Attempt
-from leasehold.domain.errors import ContentionError, NotFoundError, StoreError
+from leasehold.domain.errors import (
+    ContentionError,
+    LeaseholdError,
+    NotFoundError,
+    StoreError,
+)
 from leasehold.domain.executions import Execution
 from leasehold.domain.guard import check_guard
 from leasehold.domain.handles import Handle, Lease, check_handle
@@ -51,6 +57,20 @@ class Work:
     def execution(self) -> Execution:
         """The execution."""
         return self.loaded.execution
+
+
+class Guarded(NamedTuple, Generic[Answer]):
+    """A worker's write, on its way to the guard.
+
+    Attributes:
+        lease: As presented.
+        act: The write.
+        repeated: Answers a call that was answered before; None where it was not.
+    """
+
+    lease: Lease
+    act: Callable[[Work], Answer]
+    repeated: Callable[[Work], Answer | None] | None = None
 
 
 class RefusalCounts:
@@ -104,38 +124,141 @@ class GuardedCommands(Commands):
             repeated: Answers a call that was answered before; None where it was not.
         """
         lease = check_handle(handle, self._store.backend)
-        refusal: ContentionError | None = None
-        try:
-            with self._store.write() as session:
-                work = _open_work(session, lease)
-                if repeated is not None:
-                    answer = repeated(work)
-                    if answer is not None:
-                        return answer
-                try:
-                    check_guard(work.execution, work.attempt, lease, now_ms=work.now_ms)
-                except RECORDED_ERRORS as error:
-                    refusal = error
-                    self._record_refusal(work, operation, error)
-                else:
-                    return act(work)
-        except StoreError:
-            if refusal is None:
-                raise
-            _log.warning("a refused %s was not recorded", operation, exc_info=True)
-        raise refusal
+        with Call(self._meter, operation, lease.execution_id) as call:
+            refusal: ContentionError | None = None
+            has_acted = False
+            try:
+                with self._store.write(call=call) as session:
+                    work = _open_work(session, lease)
+                    if repeated is not None:
+                        answer = repeated(work)
+                        if answer is not None:
+                            return answer
+                    refusal = _refused(work)
+                    if refusal is None:
+                        has_acted = True
+                        return act(work)
+                    _record_refusal(work, operation, refusal)
+            except Exception as error:
+                if refusal is None:
+                    if isinstance(error, StoreError) and not has_acted:
+                        self._check_in_sight(lease, repeated, error)
+                    raise
+                # Whatever goes wrong with the record is no affair of the caller's.
+                _log.warning("a refused %s was not recorded", operation, exc_info=True)
+            raise refusal
 
-    def _record_refusal(
-        self, work: Work, operation: str, error: ContentionError
+    def _guarded_each(
+        self, operation: str, asked: Sequence[Guarded[Answer]]
+    ) -> list[Answer | LeaseholdError]:
+        """Run several workers' writes behind the guard, in one transaction.
+
+        Returns:
+            The answers in the order in which they were asked for; in the place of one
+            that was refused the error that it would have raised.
+        """
+        answers: dict[int, Answer | LeaseholdError] = {}
+        if not asked:
+            return []
+        with Call(self._meter, operation) as call:
+            with self._store.write(call=call) as session:
+                # Whoever locks several executions does it in the order of their ids.
+                for number in sorted(
+                    range(len(asked)), key=lambda one: asked[one].lease.execution_id
+                ):
+                    answers[number] = _answer(session, operation, asked[number])
+            call.refuse(
+                answer
+                for answer in answers.values()
+                if isinstance(answer, LeaseholdError)
+            )
+        return [answers[number] for number in range(len(asked))]
+
+    def _check_in_sight(
+        self,
+        lease: Lease,
+        repeated: Callable[[Work], object] | None,
+        error: StoreError,
     ) -> None:
-        refused_count = REFUSAL_COUNTS.count(work.lease)
-        if is_recorded(refused_count):
-            refused = _refusal(work, operation, error, refused_count)
-            record(work.session, work.loaded, (refused,), clock_at_ms=work.clock_at_ms)
+        """Refuse a call that could not begin to write, if it is seen to be too late.
+
+        A store that takes no writes may still be read, and who has lost the lease need
+        not try again. Nothing happens where the call would be let through or answered
+        as before, where nothing is to be seen, and where the store is gone.
+
+        Raises:
+            ContentionError: What the guard would have said.
+        """
+        may_be_read = error.code == "store_busy" or (
+            error.code == "store_unavailable" and not error.retryable
+        )
+        if may_be_read and not self._store.read_only:
+            refusal = self._refusal_in_sight(lease, repeated)
+            if refusal is not None:
+                raise refusal from error
+
+    def _refusal_in_sight(
+        self, lease: Lease, repeated: Callable[[Work], object] | None
+    ) -> ContentionError | None:
+        try:
+            with self._store.read() as session:
+                row = session.fetch_one(
+                    "seen_execution", execution_id=str(lease.execution_id)
+                )
+                if row is None:
+                    return None
+                # It only reads: the guard, and who asks for an earlier answer.
+                work = _work(cast("WriteSession", session), loaded_of(row), lease)
+                if repeated is not None and repeated(work) is not None:
+                    return None
+                return _refused(work)
+        except LeaseholdError:
+            return None
+
+
+def _answer(
+    session: WriteSession, operation: str, asked: Guarded[Answer]
+) -> Answer | LeaseholdError:
+    """Let a write through the guard, one of several in a transaction."""
+    try:
+        work = _open_work(session, asked.lease)
+    except NotFoundError as error:
+        return error
+    if asked.repeated is not None:
+        answer = asked.repeated(work)
+        if answer is not None:
+            return answer
+    refusal = _refused(work)
+    if refusal is None:
+        return asked.act(work)
+    _record_refusal(work, operation, refusal, is_alone=False)
+    return refusal
+
+
+def _record_refusal(
+    work: Work, operation: str, error: ContentionError, *, is_alone: bool = True
+) -> None:
+    """Record a refusal, one of the first and of ever fewer of a handle.
+
+    Args:
+        work: What was refused.
+        operation: The method's name.
+        error: Why.
+        is_alone: Whether nothing else is written in the transaction.
+    """
+    refused_count = REFUSAL_COUNTS.count(work.lease)
+    if is_recorded(refused_count):
+        if is_alone:
+            work.session.be_brief()
+        refused = _refusal(work, operation, error, refused_count)
+        record(work.session, work.loaded, (refused,), clock_at_ms=work.clock_at_ms)
 
 
 def _open_work(session: WriteSession, lease: Lease) -> Work:
-    loaded = load_existing(session, lease.execution_id)
+    return _work(session, load_existing(session, lease.execution_id), lease)
+
+
+def _work(session: WriteSession, loaded: Loaded, lease: Lease) -> Work:
     clock_at_ms = session.now_ms()
     if loaded.attempt is None or lease.attempt_index > loaded.attempt.attempt_index:
         message = (
@@ -145,6 +268,15 @@ def _open_work(session: WriteSession, lease: Lease) -> Work:
         raise NotFoundError(message)
     now_ms = loaded.now_ms(clock_at_ms)
     return Work(session, loaded, lease, loaded.attempt, clock_at_ms, now_ms)
+
+
+def _refused(work: Work) -> ContentionError | None:
+    """Return why the guard refuses; None where it lets the write through."""
+    try:
+        check_guard(work.execution, work.attempt, work.lease, now_ms=work.now_ms)
+    except RECORDED_ERRORS as error:
+        return error
+    return None
 
 
 def _refusal(

@@ -3,29 +3,32 @@
 from types import TracebackType
 from typing import Self
 
+from leasehold.adapters.auditing import AuditReport
 from leasehold.adapters.bundle_calls import BundleCommands
 from leasehold.adapters.claiming import ClaimCommands
 from leasehold.adapters.commands import Draws
 from leasehold.adapters.follow_calls import FollowCommands
-from leasehold.adapters.frame_calls import FrameCommands
+from leasehold.adapters.holding.hold_calls import HoldCommands
+from leasehold.adapters.holding.renewing import Keeper
+from leasehold.adapters.metric_calls import MetricCommands
 from leasehold.adapters.operator_calls import OperatorCommands
 from leasehold.adapters.reader import Reader
 from leasehold.adapters.replay_calls import ReplayCommands
 from leasehold.adapters.replaying import MakePrivate
 from leasehold.adapters.store import Store
 from leasehold.adapters.submission import SubmissionCommands
-from leasehold.adapters.worker_calls import WorkerCommands
+from leasehold.adapters.walking import Progress
 
 
 class Ledger(
     SubmissionCommands,
     ClaimCommands,
-    WorkerCommands,
-    FrameCommands,
+    HoldCommands,
     OperatorCommands,
     ReplayCommands,
     BundleCommands,
     FollowCommands,
+    MetricCommands,
 ):
     """The ledger of durable executions; open one with `leasehold.open`.
 
@@ -52,9 +55,24 @@ class Ledger(
         """
         super().__init__(store, draws, make_private)
         self.read = Reader(store)
+        self._keeper = Keeper()
+
+    def audit(
+        self,
+        since_ms: int | None = None,
+        rows: bool = True,  # noqa: FBT001, FBT002 - as the contract has it
+        *,
+        progress: Progress | None = None,
+    ) -> AuditReport:
+        """Audit all leases from the events; see `Reader.audit`."""
+        return self.read.audit(since_ms, rows, progress=progress)
 
     def close(self) -> None:
-        """Give the store's connections back; a second call does nothing."""
+        """Give the store's connections back; a second call does nothing.
+
+        Leases that are held by a block are lost to it.
+        """
+        self._keeper.close()
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -104,8 +104,8 @@ def _prepare(store: Store) -> None:
         return
     if store.read_only:
         message = (
-            f"the projections of {store.shown} are of an earlier version; open "
-            "it once without read_only, so that they are rebuilt from the events"
+            f"the projections of {store.shown} are of an earlier version, or gone; "
+            "open it once without read_only, so that they are rebuilt from the events"
         )
         raise StoreError(message, code="schema_version")
     rebuild_projections(store, only_older=True)

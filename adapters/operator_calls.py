@@ -9,6 +9,7 @@ from leasehold.adapters.commands import (
     check_reason,
     load_existing,
 )
+from leasehold.adapters.metering import Call
 from leasehold.adapters.recording import Loaded, record
 from leasehold.domain import executions, limits, transitions
 from leasehold.domain.events import DomainEvent
@@ -61,7 +62,7 @@ class OperatorCommands(Commands):
                 ),
             )
 
-        now_ms = self._decide(execution_id, decide)
+        now_ms = self._decide("issue_resume_grant", execution_id, decide)
         return ResumeGrant(grant_id, execution_id, worker_id, now_ms + ttl_ms)
 
     def revoke_lease(self, execution_id: UUID, *, actor: str, reason: str) -> None:
@@ -92,7 +93,7 @@ class OperatorCommands(Commands):
             )
             return (revoked,)
 
-        self._decide(execution_id, decide)
+        self._decide("revoke_lease", execution_id, decide)
 
     def cancel_execution(self, execution_id: UUID, *, actor: str, reason: str) -> None:
         """End an execution that has not ended, also under a live lease.
@@ -123,7 +124,7 @@ class OperatorCommands(Commands):
                 now_ms=now_ms,
             )
 
-        self._decide(execution_id, decide)
+        self._decide("cancel_execution", execution_id, decide)
 
     def change_priority(self, execution_id: UUID, priority: int, *, actor: str) -> None:
         """Change the order in which an execution is claimed.
@@ -149,7 +150,7 @@ class OperatorCommands(Commands):
                 loaded.execution, priority=priority, actor=actor, now_ms=now_ms
             )
 
-        self._decide(execution_id, decide)
+        self._decide("change_priority", execution_id, decide)
 
     def replay_execution(self, execution_id: UUID, *, actor: str, reason: str) -> None:
         """Reopen an execution that has ended, with the next attempt index.
@@ -178,15 +179,19 @@ class OperatorCommands(Commands):
             )
             return (reopened,)
 
-        self._decide(execution_id, decide)
+        self._decide("replay_execution", execution_id, decide)
 
     def _decide(
         self,
+        operation: str,
         execution_id: UUID,
         decide: Callable[[Loaded, int], Sequence[DomainEvent]],
     ) -> int:
         """Load, decide and record in one transaction; return the time recorded."""
-        with self._store.write() as session:
+        with (
+            Call(self._meter, operation, execution_id) as call,
+            self._store.write(call=call) as session,
+        ):
             loaded = load_existing(session, execution_id)
             clock_at_ms = session.now_ms()
             now_ms = loaded.now_ms(clock_at_ms)

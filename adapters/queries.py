@@ -3,6 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Final
+
+_VIEW: Final = "tenure_recorded"
+"""The view that queries read; those who look into a store read the others."""
 
 
 @cache
@@ -10,10 +14,25 @@ def named_queries(package: str, folder_name: str = "queries") -> Mapping[str, st
     """Return the queries of a store's package, by name, without their comments."""
     folder = files(package) / folder_name
     return {
-        file.name.removesuffix(".sql"): _without_comments(file.read_text("utf-8"))
+        file.name.removesuffix(".sql"): _with_view(
+            package, _without_comments(file.read_text("utf-8"))
+        )
         for file in folder.iterdir()
         if file.name.endswith(".sql")
     }
+
+
+def _with_view(package: str, query: str) -> str:
+    """Give a query the view that it reads: a store that is older may not have it.
+
+    One that is opened to be read only, or by a user who owns nothing, does not get it.
+    """
+    if f"FROM {_VIEW} " not in query:
+        return query
+    script = _without_comments(schema_text(package, "views"))
+    _, _, rest = script.partition(f"CREATE VIEW {_VIEW} AS\n")
+    select, _, _ = rest.partition(";")
+    return f"WITH {_VIEW} AS (\n{select}\n)\n{query}"
 
 
 @cache

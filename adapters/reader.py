@@ -8,18 +8,24 @@ from itertools import chain
 from typing import Final
 from uuid import UUID
 
-from leasehold.adapters import codec
+from leasehold.adapters import auditing, codec
+from leasehold.adapters.auditing import AuditReport
 from leasehold.adapters.rows import (
     AttemptRow,
     ExecutionRow,
     ExpiredLeaseRow,
     FrameRow,
     LeaseEventRow,
+    OrphanRow,
     SummaryRow,
+    TenureRow,
+    WaitingRow,
 )
 from leasehold.adapters.store import Asked, Row, Store
+from leasehold.adapters.walking import Progress
 from leasehold.domain import limits
 from leasehold.domain.catalogue import BY_TOPIC
+from leasehold.domain.errors import StoreError
 from leasehold.domain.frames import FrameId
 from leasehold.domain.records import RecordedEvent
 from leasehold.domain.states import PublicState
@@ -156,6 +162,49 @@ class Reader:
             rows = self._all("lease_events", **page)
         return [LeaseEventRow.of(row) for row in rows]
 
+    def tenures(  # noqa: PLR0913 - one for each filter
+        self,
+        execution_id: UUID | None = None,
+        worker_id: str | None = None,
+        lane_id: str | None = None,
+        since_ms: int | None = None,
+        limit: int = 1000,
+        *,
+        after: int | None = None,
+    ) -> list[TenureRow]:
+        """Return a page of tenures, in the log order of their acquisitions.
+
+        What runs out has ended by the ledger's clock, recorded or not.
+
+        Args:
+            execution_id: Only of this execution.
+            worker_id: Only of this worker.
+            lane_id: Only of this lane.
+            since_ms: Only those that were held at this time or later, ms since the
+                Unix epoch: that are live, or ended then or later.
+            limit: 1 … 1,000,000 rows.
+            after: The `event_id` of the last row of the page before.
+        """
+        asked: dict[str, object] = {
+            "lane_id": None if lane_id is None else limits.name("lane_id", lane_id),
+            "since_ms": None
+            if since_ms is None
+            else limits.time_ms("since_ms", since_ms),
+            "after": _after(after),
+            "most": limits.page(limit),
+        }
+        query = "tenures"
+        if worker_id is not None:
+            limits.name("worker_id", worker_id, bytes_max=limits.WORKER_BYTES_MAX)
+            asked["worker_id"], query = worker_id, "tenures_of_worker"
+        if execution_id is not None:
+            limits.identifier("execution_id", execution_id)
+            asked["execution_id"] = str(execution_id)
+            asked["worker_id"], query = worker_id, "tenures_of_execution"
+        with self._store.read(once=True) as session:
+            rows = session.fetch_all(query, now_ms=session.query_now_ms(), **asked)
+        return [TenureRow.of(row) for row in rows]
+
     def summary(self, execution_id: UUID, index: int) -> SummaryRow | None:
         """Return the summary of an attempt."""
         row = self._one("summary", **_of_attempt(execution_id, index))
@@ -224,6 +273,43 @@ class Reader:
             )
         return [ExpiredLeaseRow.of(row) for row in rows]
 
+    def oldest_orphan(self) -> OrphanRow | None:
+        """Return the lease that has been over for longest without a take-over.
+
+        Over is a lease that ran out, recorded or not, or that an operator revoked. The
+        cost grows with the executions that are active, not with those that wait or
+        have ended.
+        """
+        with self._store.read(once=True) as session:
+            row = session.fetch_one("oldest_orphan", now_ms=session.query_now_ms())
+        return None if row is None else OrphanRow.of(row)
+
+    def waiting(self, lane_id: str | None = None) -> list[WaitingRow]:
+        """Return what the next claims would take, longest waiting first.
+
+        Of each lane the best claimable execution of each set of capabilities: what
+        waits behind them waits for them.
+
+        Args:
+            lane_id: Only of this lane.
+        """
+        if lane_id is not None:
+            limits.name("lane_id", lane_id)
+        with self._store.read() as session:
+            now_ms = session.query_now_ms()
+            lanes = (
+                [row[0] for row in session.fetch_all("lanes")]
+                if lane_id is None
+                else [lane_id]
+            )
+            asked: list[Asked] = [
+                ("waiting_in_lane", {"lane_id": lane, "now_ms": now_ms})
+                for lane in lanes
+            ]
+            found = session.fetch_each(*asked)
+        rows = [WaitingRow.of(row) for of_lane in found for row in of_lane]
+        return sorted(rows, key=lambda row: (row.since_ms, row.execution_id))
+
     def lanes(self) -> list[str]:
         """Return the lanes that ever had an execution, by name."""
         return [row[0] for row in self._all("lanes")]
@@ -277,6 +363,43 @@ class Reader:
         else:
             rows = self._all("events", **page)
         return [codec.decode(*row) for row in rows]
+
+    def audit(
+        self,
+        since_ms: int | None = None,
+        rows: bool = True,  # noqa: FBT001, FBT002 - as the contract has it
+        *,
+        progress: Progress | None = None,
+    ) -> AuditReport:
+        """Audit all leases from the events: who held what, when, and what was refused.
+
+        It reports what it meets and does not raise for it. Memory grows with the
+        tenures; with the rows it is bounded by the largest execution.
+
+        Args:
+            since_ms: Only findings of what was recorded at this time or later, and
+                figures of tenures that were held then, ms since the Unix epoch. What
+                is wrong with the store itself is told in any case.
+            rows: Whether to hold every projected row against its replay, which takes
+                longer.
+            progress: Told how many events are done, and of how many.
+        """
+        if since_ms is not None:
+            limits.time_ms("since_ms", since_ms)
+
+        def audit(*, any_text: bool) -> AuditReport:
+            with self._store.read(any_text=any_text) as session:
+                return auditing.audit(
+                    session, since_ms=since_ms, rows=rows, progress=progress
+                )
+
+        try:
+            return audit(any_text=False)
+        except StoreError as error:
+            if error.code != "corrupt_event":
+                raise
+            # Text that is not UTF-8: read it as what it is, which takes longer.
+            return audit(any_text=True)
 
     def settled_position(self) -> int:
         """Return the position up to which nothing can still appear."""

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from leasehold.adapters import codec
+from leasehold.adapters.counting import RULES
 from leasehold.adapters.store import Append, Row, WriteSession
 from leasehold.domain import streams
 from leasehold.domain.attempts import Attempt, AttemptEvent, LeaseState
@@ -35,6 +36,7 @@ Head = tuple[int, str]
 NO_EVENTS: Final[Head] = (0, codec.FIRST_HASH)
 
 _POLICY: Final = TypeAdapter(RetryPolicy)
+_ELIGIBLE: Final = EligibilityState.ELIGIBLE_NOW.value
 _PHASES: Final = {phase.value: phase for phase in LifecyclePhase}
 _LEASE_STATES: Final = {state.value: state for state in LeaseState}
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
@@ -157,7 +159,7 @@ def _execution(columns: Row) -> Execution:
         execution_id=_uuid(execution_id),
         lane_id=lane_id,
         lifecycle_phase=_PHASES[lifecycle_phase],
-        due=eligibility_state == EligibilityState.ELIGIBLE_NOW.value,
+        due=eligibility_state == _ELIGIBLE,
         outcome=_TERMINAL_OUTCOMES.get(public_state),
         priority=priority,
         eligible_at_ms=eligible_at_ms,
@@ -201,15 +203,20 @@ def _attempt(execution: Execution, columns: Row) -> Attempt:
 def load(session: WriteSession, execution_id: UUID | str) -> Loaded | None:
     """Lock and load an execution; None where the store has none of that id."""
     row = session.load(str(execution_id))
-    return None if row is None else _loaded(row)
+    return None if row is None else loaded_of(row)
 
 
 def load_free(session: WriteSession, execution_ids: Sequence[str]) -> list[Loaded]:
     """Lock and load those of some executions that nobody else holds, in their order."""
-    return [_loaded(row) for row in session.load_free(execution_ids)]
+    return [loaded_of(row) for row in session.load_free(execution_ids)]
 
 
-def _loaded(row: Row) -> Loaded:
+def loaded_of(row: Row) -> Loaded:
+    """Read a row of the query `load_execution`.
+
+    Raises:
+        StoreError: `corrupt_event`: it was changed by hand.
+    """
     try:
         return Loaded(row)
     except (ValueError, TypeError, KeyError) as error:
@@ -237,6 +244,8 @@ def record(
     """
     heads: dict[str, Head] = {}
     appends = []
+    facts = []
+    last = None if loaded is None else loaded.attempt
     for decided in events:
         event = decided
         if clock_at_ms < event.occurred_at_ms:
@@ -252,8 +261,14 @@ def record(
         state, sha256 = codec.encode(event, stream_id, version, head[1])
         heads[stream_id] = (version, sha256)
         appends.append(Append(event, Place(stream_id, version, sha256), state))
+        rule = RULES.get(type(event))
+        if rule is not None:
+            facts.append(rule(event, last))
     if appends:
         session.append(appends)
+        if session.call is not None:
+            session.call.events += len(appends)
+            session.call.facts += facts
 
 
 def _with_clock(event: DomainEvent, clock_at_ms: int) -> DomainEvent:

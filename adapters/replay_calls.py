@@ -1,12 +1,18 @@
 """Replaying histories: the state at any time, why it is so, and whether it is true."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from leasehold.adapters import repairing, verifying
-from leasehold.adapters.checkpoints import Checkpoint, digest_until
+from leasehold.adapters import repairing, signing, verifying
+from leasehold.adapters.checkpoints import (
+    Checkpoint,
+    Lines,
+    digest_until,
+    parse_all,
+)
 from leasehold.adapters.commands import Commands, Draws
 from leasehold.adapters.differing import (
     COLUMNS,
@@ -179,8 +185,9 @@ class ReplayCommands(Commands):
 
     def verify(
         self,
-        checkpoint: Checkpoint | str | None = None,
+        checkpoint: Lines | None = None,
         *,
+        public_key: signing.Key | None = None,
         progress: Progress | None = None,
     ) -> VerifyReport:
         """Hold the log against itself, and every projected row against its replay.
@@ -190,27 +197,42 @@ class ReplayCommands(Commands):
         Best-effort frames are no projection and are left out.
 
         Args:
-            checkpoint: What `checkpoint()` gave at an earlier time: only it shows that
-                the end of the log was cut, or all of it rewritten.
+            checkpoint: What `checkpoint()` gave at an earlier time, or several of
+                these: only they show that the end of the log was cut, or all of it
+                rewritten. The log is read once for all of them.
+            public_key: The public half of the Ed25519 key that they were signed with,
+                as PEM, or the path of its file. Each must be signed by it then.
             progress: Told how many events are done, and of how many.
 
         Raises:
-            InvalidInputError: The checkpoint is none.
-            StoreError: The store could not be read.
+            InvalidInputError: What is given is no checkpoint or no such key, or a
+                checkpoint is not signed by the key.
+            StoreError: The store could not be read, or the extra `sign` is missing.
         """
-        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-            checkpoint = Checkpoint.parse(checkpoint)
+        checkpoints = () if checkpoint is None else parse_all(checkpoint)
+        signed = sum(one.signature is not None for one in checkpoints)
+        if public_key is not None:
+            if not checkpoints:
+                message = "public_key checks the signatures of checkpoints: give one"
+                raise InvalidInputError(message)
+            signing.check_signatures(checkpoints, public_key)
         try:
-            return self._verify(checkpoint, progress, any_text=False)
+            report = self._verify(checkpoints, progress, any_text=False)
         except StoreError as error:
             if error.code != "corrupt_event":
                 raise
             # Text that is not UTF-8: read it as what it is, which takes longer.
-            return self._verify(checkpoint, progress, any_text=True)
+            report = self._verify(checkpoints, progress, any_text=True)
+        return replace(
+            report,
+            checkpoints=len(checkpoints),
+            signatures_checked=0 if public_key is None else signed,
+            signatures_unchecked=signed if public_key is None else 0,
+        )
 
     def _verify(
         self,
-        checkpoint: Checkpoint | None,
+        checkpoints: Sequence[Checkpoint],
         progress: Progress | None,
         *,
         any_text: bool,
@@ -219,24 +241,35 @@ class ReplayCommands(Commands):
             expected: int = session.fetch_all("last_position")[0][0]
             return verifying.verify(
                 session,
-                checkpoint=checkpoint,
+                checkpoints=checkpoints,
                 events_expected=expected,
                 progress=progress,
             )
 
-    def checkpoint(self) -> str:
+    def checkpoint(self, *, signing_key: signing.Key | None = None) -> str:
         """Return a line that tells what the log is now, to be kept elsewhere.
 
         It is a JSON object: `position`, the last settled one; `sha256`, over the
-        hashes of all events up to it in log order; `at_ms`. See `verify`.
+        hashes of all events up to it in log order; `at_ms`; where it is signed, the
+        fingerprint of the key and the signature. See `verify`.
+
+        Args:
+            signing_key: An Ed25519 private key in PEM, not encrypted, or the path of
+                its file.
 
         Raises:
-            StoreError: The store could not be read.
+            InvalidInputError: What is given is no such key.
+            StoreError: The store could not be read, or the extra `sign` is missing.
         """
+        # Before the log is read, which may take long.
+        sign: Callable[[Checkpoint], object] = (
+            str if signing_key is None else signing.signer(signing_key)
+        )
         settled = self._settled_position()
         with self._store.read() as session:
             sha256, last = digest_until(session, settled)
-            return str(Checkpoint(last, sha256, session.now_ms()))
+            made = Checkpoint(last, sha256, session.now_ms())
+        return str(sign(made))
 
     def rebuild(self, progress: Progress | None = None) -> list[RowDifference]:
         """Work the rows out anew beside the live ones, and put right what differs.

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Never, Self
 
 from leasehold.adapters import codec
+from leasehold.adapters.metering import Call
 from leasehold.adapters.store import (
     Asked,
     Clock,
@@ -167,7 +168,12 @@ class ReplayedStore:
         """Say that there is nothing to rebuild."""
         return False
 
-    def write(self, *, any_version: bool = False) -> Never:  # noqa: ARG002
+    def write(
+        self,
+        *,
+        any_version: bool = False,  # noqa: ARG002 - all alike
+        call: Call | None = None,  # noqa: ARG002 - none begins
+    ) -> Never:
         """Refuse: history is not written.
 
         Raises:

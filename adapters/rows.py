@@ -20,6 +20,8 @@ from leasehold.domain.states import (
     Outcome,
     OwnershipState,
     PublicState,
+    TenureEnd,
+    TenureOrigin,
 )
 
 
@@ -28,6 +30,10 @@ def _bytes(value: Any) -> bytes:  # noqa: ANN401 - whatever stands in the column
         message = f"bytes are wanted and this is {type(value).__name__}"
         raise TypeError(message)
     return bytes(value)
+
+
+def _tokens(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - the same
+    return tuple(value.split(",")) if value else ()
 
 
 _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -42,7 +48,10 @@ _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "failure_class": FailureClass,
     "event_type": LeaseEventType,
     "cause": LeaseCause,
+    "acquired_by": TenureOrigin,
+    "ended_by": TenureEnd,
     "mode": FrameMode,
+    "capabilities": _tokens,
     "payload": _bytes,
     "result": _bytes,
     "tags": json.loads,
@@ -152,6 +161,54 @@ class LeaseEventRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TenureRow:
+    """A row of `tenure`: one epoch of one execution, from its acquisition to its end.
+
+    Attributes:
+        renewals: How often the lease was renewed.
+        last_renewed_at_ms: None without a renewal, as are the two below.
+        max_renewal_gap_ms: The longest time from the acquisition or a renewal to the
+            next renewal.
+        min_headroom_ms: The least time that was left when the lease was renewed.
+        expires_at_ms: The expiry that was promised last.
+        ended_at_ms: The end that was recorded or the expiry, whichever is earlier;
+            None while the lease is live.
+        ended_by: `expired`, or the cause of the end that came before the expiry; None
+            while live.
+        orphaned_ms: From the expiry or the revocation by an operator to the take-over;
+            None where there was no take-over.
+        refusals: How many recorded refusals presented this lease.
+        event_id: The position of the acquisition.
+        lane_id: The lane of the attempt.
+    """
+
+    execution_id: UUID
+    attempt_index: int
+    lease_epoch: int
+    lease_id: UUID
+    worker_id: str
+    worker_instance_id: str | None
+    acquired_at_ms: int
+    acquired_by: TenureOrigin
+    renewals: int
+    last_renewed_at_ms: int | None
+    max_renewal_gap_ms: int | None
+    min_headroom_ms: int | None
+    expires_at_ms: int
+    ended_at_ms: int | None
+    ended_by: TenureEnd | None
+    orphaned_ms: int | None
+    refusals: int
+    event_id: int
+    lane_id: str
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Read a row of the query `tenures`."""
+        return cls(*_converted(cls, row))
+
+
+@dataclass(frozen=True, slots=True)
 class SummaryRow:
     """A row of `summary`: the document that summary frames add up to."""
 
@@ -220,4 +277,51 @@ class ExpiredLeaseRow:
     @classmethod
     def of(cls, row: Row) -> Self:
         """Read a row of the query `expired_leases`."""
+        return cls(*_converted(cls, row))
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanRow:
+    """A lease that is over and that nobody has taken over.
+
+    Attributes:
+        lapsed_at_ms: When it ran out, recorded or not, or was revoked.
+        orphaned_ms: How long that is ago.
+    """
+
+    execution_id: UUID
+    attempt_index: int
+    lane_id: str
+    lease_id: UUID
+    lease_epoch: int
+    worker_id: str
+    worker_instance_id: str | None
+    lapsed_at_ms: int
+    orphaned_ms: int
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Read a row of the query `oldest_orphan`."""
+        return cls(*_converted(cls, row))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """What the next claim in a lane would take, of those who can do no more.
+
+    Attributes:
+        capabilities: What a worker must be able to do, sorted.
+        since_ms: When it was due, or when its last lease ended, ms since the Unix
+            epoch.
+    """
+
+    execution_id: UUID
+    lane_id: str
+    capabilities: tuple[str, ...]
+    priority: int
+    since_ms: int
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Read a row of the query `waiting_in_lane`."""
         return cls(*_converted(cls, row))

@@ -10,10 +10,10 @@ writer at a time has nothing to do for that.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from threading import Event
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from leasehold.adapters.metering import Call
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.handles import BackendTag
 from leasehold.domain.records import RecordedEvent
@@ -32,8 +32,7 @@ Asked = tuple[str, Mapping[str, object]]
 """A named query with its parameters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """An event on its way to a stream.
 
     Attributes:
@@ -93,6 +92,11 @@ class ReadSession(Protocol):
 class WriteSession(ReadSession, Protocol):
     """One transaction that writes; it commits when its block ends without an error."""
 
+    @property
+    def call(self) -> Call | None:
+        """The call that it is made for, to note what was recorded in it."""
+        ...
+
     def load(self, execution_id: str) -> Row | None:
         """Lock an execution, and return its row of the query `load_execution`.
 
@@ -112,6 +116,14 @@ class WriteSession(ReadSession, Protocol):
         """
         ...
 
+    def be_brief(self) -> None:
+        """Do not let the caller wait for what is still to be written.
+
+        It may be lost in place of that: when it meets a lock, or the connection breaks
+        at the end. For what is noted on the side.
+        """
+        ...
+
     def append(self, appends: Sequence[Append]) -> None:
         """Append events and apply what they project.
 
@@ -124,7 +136,7 @@ class WriteSession(ReadSession, Protocol):
         ...
 
     def projection_version(self) -> int:
-        """Return which version of the projections made the rows."""
+        """Return which version of the projections made the rows; 0 without them."""
         ...
 
     def empty_projections(self) -> None:
@@ -166,6 +178,11 @@ class WriteSession(ReadSession, Protocol):
     def execute(self, statement: str, **parameters: object) -> None:
         """Run a named statement that is no event (best-effort frames)."""
         ...
+
+
+def told_of_triggers(names: Sequence[str]) -> str:
+    """Return the fact about the triggers on the log, by those that do not hold."""
+    return f"off: {', '.join(names)}" if names else "on"
 
 
 class Watch(Protocol):
@@ -231,7 +248,8 @@ class Store(Protocol):
         """Make the tables of a new store; refuse one of a later version.
 
         Returns:
-            Whether the projections are of an earlier version and must be rebuilt.
+            Whether the projections are of an earlier version, or gone, and must be
+            rebuilt.
         """
         ...
 
@@ -248,12 +266,13 @@ class Store(Protocol):
         ...
 
     def write(
-        self, *, any_version: bool = False
+        self, *, any_version: bool = False, call: Call | None = None
     ) -> AbstractContextManager[WriteSession]:
         """Open a session that writes, with the write lock (or row locks) to come.
 
         Args:
             any_version: Whether the tables may be of another version: to make them.
+            call: Is told how long the commit took.
         """
         ...
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from leasehold.adapters.commands import Commands, names_of_creation
+from leasehold.adapters.metering import Call
 from leasehold.adapters.recording import record
 from leasehold.adapters.store import WriteSession
 from leasehold.domain import limits
@@ -196,9 +197,13 @@ class SubmissionCommands(Commands):
             actor=actor,
         )
         digest = submission.digest()
-        with self._store.write() as session:
+        with (
+            Call(self._meter, "create_execution", execution_id) as call,
+            self._store.write(call=call) as session,
+        ):
             session.lock_names(submission.names())
-            return self._create(session, submission, digest)
+            call.execution_id = self._create(session, submission, digest)
+            return call.execution_id
 
     def create_executions(self, specs: Iterable[Mapping[str, Any]]) -> list[UUID]:
         """Submit several units of work in one transaction, all or nothing.
@@ -221,7 +226,10 @@ class SubmissionCommands(Commands):
         if not submissions:
             return []
         digested = [(submission, submission.digest()) for submission in submissions]
-        with self._store.write() as session:
+        with (
+            Call(self._meter, "create_executions") as call,
+            self._store.write(call=call) as session,
+        ):
             session.lock_names([name for it in submissions for name in it.names()])
             return [self._create(session, *submitted) for submitted in digested]
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Final
 
 from leasehold.adapters import codec
-from leasehold.adapters.checkpoints import Checkpoint, digest_until
+from leasehold.adapters.checkpoint_faults import checkpoint_faults
+from leasehold.adapters.checkpoints import Checkpoint
 from leasehold.adapters.differing import (
     NO_BLOB,
     SHOWN_AS,
@@ -91,6 +92,9 @@ class VerifyReport:
         fault_count: How many there are.
         redacted_from: The digests of the originals of the redacted bundles that were
             taken in: what was left out of those cannot be verified.
+        checkpoints: Against how many checkpoints the log was held.
+        signatures_checked: How many of them are signed, and by the key that was given.
+        signatures_unchecked: How many are signed, and no key was given.
     """
 
     events: int
@@ -99,6 +103,9 @@ class VerifyReport:
     faults: tuple[VerifyFault, ...]
     fault_count: int
     redacted_from: tuple[str, ...] = ()
+    checkpoints: int = 0
+    signatures_checked: int = 0
+    signatures_unchecked: int = 0
 
     @property
     def ok(self) -> bool:
@@ -109,7 +116,7 @@ class VerifyReport:
 def verify(
     session: ReadSession,
     *,
-    checkpoint: Checkpoint | None = None,
+    checkpoints: Sequence[Checkpoint] = (),
     events_expected: int = 0,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -117,15 +124,18 @@ def verify(
 
     Args:
         session: One consistent view of a store.
-        checkpoint: What the log was at an earlier time.
+        checkpoints: What the log was at earlier times. Their signatures are the
+            caller's affair.
         events_expected: How many events there are, for the progress.
         progress: Told now and then how far it is.
     """
-    events = executions = rows = fault_count = 0
-    faults: list[VerifyFault] = []
-    if checkpoint is not None:
-        faults += _faults_of_checkpoint(session, checkpoint)
-        fault_count = len(faults)
+    events = executions = rows = 0
+    faults = [
+        VerifyFault(FaultKind.CHECKPOINT, found.position, None, found.text)
+        for found in checkpoint_faults(session, checkpoints)
+    ]
+    fault_count = len(faults)
+    del faults[FAULTS_MAX:]
     for walked in walk(session):
         for fault in faults_of(walked):
             fault_count += 1
@@ -172,26 +182,6 @@ def faults_of(walked: Walked) -> Iterator[VerifyFault]:
             yield _at(place, walked, FaultKind.UNREADABLE, str(error))
     if not unreadable:
         yield from _faults_of_rows(walked, tables, recorded)
-
-
-def _faults_of_checkpoint(
-    session: ReadSession, checkpoint: Checkpoint
-) -> Iterator[VerifyFault]:
-    sha256, last = digest_until(session, checkpoint.position)
-    if last < checkpoint.position:
-        text = (
-            f"the checkpoint of {checkpoint.at_ms} ms ends with the event at position "
-            f"{checkpoint.position}, which is not there: the log was cut, or has "
-            f"another event after position {last}"
-        )
-    elif sha256 != checkpoint.sha256:
-        text = (
-            f"the hashes of the events up to position {checkpoint.position} are not "
-            f"those of the checkpoint of {checkpoint.at_ms} ms: they were rewritten"
-        )
-    else:
-        return
-    yield VerifyFault(FaultKind.CHECKPOINT, checkpoint.position, None, text)
 
 
 def _at(row: Row, walked: Walked, kind: FaultKind, text: str) -> VerifyFault:

@@ -1,19 +1,25 @@
 """What the holder of a lease calls: renew, progress, complete and fail."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from leasehold.adapters import codec
-from leasehold.adapters.guarding import GuardedCommands, Work
+from leasehold.adapters.guarding import Guarded, GuardedCommands, Work
 from leasehold.adapters.recording import record
 from leasehold.domain import attempts, limits, streams, transitions
 from leasehold.domain.attempts import AttemptFailed, AttemptSucceeded
+from leasehold.domain.errors import LeaseholdError
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.executions import ExecutionRetryScheduled
-from leasehold.domain.handles import Handle
+from leasehold.domain.handles import Handle, check_handle
 from leasehold.domain.states import FailureClass, TerminalCause
 from leasehold.domain.transitions import FailureReport, digest_of
 
 PERCENT_MAX = 100
+_PAIR: Final = 2
+
+Done = Literal[True]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,32 @@ class WorkerCommands(GuardedCommands):
         """
         return self._guarded(handle, "renew", _renew)
 
+    def renew_many(
+        self, handles: Iterable[Handle]
+    ) -> list[LeaseRenewal | LeaseholdError]:
+        """Extend several leases in one transaction.
+
+        One that is refused does not keep the others from being renewed.
+
+        Args:
+            handles: At most 10,000.
+
+        Returns:
+            For each, in their order, what `renew` returns, or the error that it would
+            have raised.
+
+        Raises:
+            InvalidInputError: One of them is no handle of this store, or there are too
+                many; nothing was written.
+            StoreError: The store could not do it; nothing was written.
+        """
+        backend = self._store.backend
+        asked = [
+            Guarded(check_handle(handle, backend), _renew)
+            for handle in limits.several("handles", handles)
+        ]
+        return self._guarded_each("renew", asked)
+
     def progress(
         self,
         handle: Handle,
@@ -125,25 +157,39 @@ class WorkerCommands(GuardedCommands):
         Raises:
             LeaseholdError: See the class.
         """
-        if result is not None:
-            result = limits.bytes_of(
-                "result", result, bytes_max=limits.PAYLOAD_BYTES_MAX
-            )
+        done = _completion(result)
+        self._guarded(handle, "complete", done.act, repeated=done.repeated)
 
-        def act(work: Work) -> bool:
-            events = transitions.complete(
-                work.execution, work.attempt, result=result, now_ms=work.now_ms
-            )
-            _record(work, events)
-            return True
+    def complete_many(
+        self, completions: Iterable[tuple[Handle, bytes | None]]
+    ) -> list[LeaseholdError | None]:
+        """Finish several pieces of work in one transaction.
 
-        def repeated(work: Work) -> bool | None:
-            end = _earlier_end(work)
-            if not isinstance(end, AttemptSucceeded):
-                return None
-            return True if end.result_sha256 == digest_of(result) else None
+        One that is refused does not keep the others from being completed.
 
-        self._guarded(handle, "complete", act, repeated=repeated)
+        Args:
+            completions: At most 10,000 handles, each with its result.
+
+        Returns:
+            For each, in their order, None, or the error that `complete` would have
+            raised.
+
+        Raises:
+            InvalidInputError: One of them breaks a rule of `complete`, or there are too
+                many; nothing was written.
+            StoreError: The store could not do it; nothing was written.
+        """
+        asked = []
+        for completion in limits.several("completions", completions):
+            if not isinstance(completion, tuple) or len(completion) != _PAIR:
+                rule = "pairs of a handle and a result"
+                raise limits.refuse("completions", completion, rule)
+            handle, result = completion
+            done = _completion(result)
+            lease = check_handle(handle, self._store.backend)
+            asked.append(Guarded(lease, done.act, done.repeated))
+        answers = self._guarded_each("complete", asked)
+        return [None if answer is True else answer for answer in answers]
 
     def fail(
         self,
@@ -192,6 +238,33 @@ class WorkerCommands(GuardedCommands):
             return _answer_of(end)
 
         return self._guarded(handle, "fail", act, repeated=repeated)
+
+
+class _Completion:
+    """A completion with a result, for whatever lease."""
+
+    def __init__(self, result: bytes | None) -> None:
+        self._result = result
+
+    def act(self, work: Work) -> Done:
+        events = transitions.complete(
+            work.execution, work.attempt, result=self._result, now_ms=work.now_ms
+        )
+        _record(work, events)
+        return True
+
+    def repeated(self, work: Work) -> Done | None:
+        end = _earlier_end(work)
+        if not isinstance(end, AttemptSucceeded):
+            return None
+        return True if end.result_sha256 == digest_of(self._result) else None
+
+
+def _completion(result: bytes | None) -> _Completion:
+    if result is None:
+        return _Completion(None)
+    most = limits.PAYLOAD_BYTES_MAX
+    return _Completion(limits.bytes_of("result", result, bytes_max=most))
 
 
 def _renew(work: Work) -> LeaseRenewal:

@@ -6,7 +6,7 @@ argument's name, what was given and what would be right.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from leasehold.domain.errors import InvalidInputError
@@ -28,11 +28,14 @@ DETAIL_BYTES_MAX: Final = 64 * 1024
 SUMMARY_BYTES_MAX: Final = 1024 * 1024
 SUMMARY_DEPTH_MAX: Final = 64
 LIMIT_MAX: Final = 1_000_000
+SEVERAL_MAX: Final = 10_000
 POSITION_MAX: Final = 2**63 - 1
 TIME_MS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
 _SHOWN_CHARACTERS_MAX: Final = 60
+
+T = TypeVar("T")
 
 
 def _shown(value: object) -> str:
@@ -174,6 +177,17 @@ def tags(field: str, value: Mapping[str, str] | None) -> dict[str, str]:
         name(f"a key of {field}", key)
         text(f"{field}[{key!r}]", tag, bytes_max=TAG_VALUE_BYTES_MAX)
     return {key: value[key] for key in sorted(value)}
+
+
+def several(field: str, given: Iterable[T]) -> list[T]:
+    """Return what a call for several is given, at most 10,000 of them."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise refuse(field, given, "a collection")
+    found = list(given)
+    if len(found) > SEVERAL_MAX:
+        message = f"{field} are at most {SEVERAL_MAX}; got {len(found)}"
+        raise InvalidInputError(message)
+    return found
 
 
 def page(limit: int) -> int:

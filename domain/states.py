@@ -98,6 +98,30 @@ class LeaseCause(StrEnum):
     EXECUTION_NOT_ACTIVE = "execution_not_active"
 
 
+class TenureOrigin(StrEnum):
+    """Tell how a tenure began.
+
+    `claim` took a runnable execution, `reclaim` a claim that took over from an expired
+    or revoked lease, `resume_grant` a resume grant that did.
+    """
+
+    CLAIM = "claim"
+    RESUME_GRANT = "resume_grant"
+    RECLAIM = "reclaim"
+
+
+class TenureEnd(StrEnum):
+    """Tell how a tenure ended: it expired, or was ended before for a cause."""
+
+    EXPIRED = "expired"
+    COMPLETED = "completed"
+    RETRY_SCHEDULED = "retry_scheduled"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    OPERATOR = "operator"
+
+
 class FailureClass(StrEnum):
     """Say of a failure whether trying again may help."""
 

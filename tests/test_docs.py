@@ -2,8 +2,9 @@
 
 In README.md and docs/, the blocks of one page run from top to bottom in one fresh
 folder: `python` blocks in one interpreter, lines of `sh` blocks that begin with
-`leasehold`, and `sql` blocks against the page's leasehold.db. A block under the
-comment `<!-- not run: why -->` is shown only.
+`leasehold` or `pytest`, and `sql` blocks against the page's leasehold.db. A block under
+the comment `<!-- file: name -->` is written to that file; under `<!-- not run: why -->`
+it is shown only.
 
 Queries run on an empty ledger in PostgreSQL as well, unless the comment above says
 `<!-- only SQLite: why -->`; under `<!-- only PostgreSQL: why -->` they run there alone.
@@ -34,7 +35,10 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+IMAGE = re.compile(r"!\[[^\]]+\]\(([^)\s]+)\)")
+IMAGE_BYTES_MAX = 200 * 1024
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+FILE = re.compile(r"<!-- file: (\S+) -->")
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 ONLY = re.compile(r"<!-- only (SQLite|PostgreSQL): \S.* -->")
 ON_POSTGRES = ROOT / "docs" / "postgresql.md"
@@ -63,6 +67,7 @@ class Block:
     line: int
     runs: bool
     only: str | None
+    file: str | None
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -74,6 +79,7 @@ def blocks_of(page: Path) -> list[Block]:
             text.count("\n", 0, found.start("code")),
             NOT_RUN.match(found["before"]) is None,
             only[1] if (only := ONLY.match(found["before"])) else None,
+            file[1] if (file := FILE.match(found["before"])) else None,
         )
         for found in BLOCK.finditer(text)
     ]
@@ -83,7 +89,7 @@ def commands_of(code: str) -> list[list[str]]:
     joined = code.replace("\\\n", " ")
     lines = [line.removeprefix("$ ") for line in joined.splitlines()]
     calls = [shlex.split(line, comments=True) for line in lines]
-    return [call[1:] for call in calls if call[:1] == ["leasehold"]]
+    return [call for call in calls if call[:1] in (["leasehold"], ["pytest"])]
 
 
 def script_of(page: Path, names: "StandIn | None" = None) -> str:
@@ -93,22 +99,31 @@ def script_of(page: Path, names: "StandIn | None" = None) -> str:
         code = block.code if names is None else names.put_into(block)
         if not block.runs:
             continue
-        if block.language == "python":
+        if block.file:
+            parts.append(f"page.file({block.file!r}, {code!r})")
+        elif block.language == "python":
             parts.append(f"page.python({code!r}, {block.line}, globals())")
         elif block.language == "sh":
-            parts += [f"page.command({call!r})" for call in commands_of(code)]
+            calls = commands_of(code)
+            parts += [f"page.{program}({rest!r})" for program, *rest in calls]
         elif block.language == "sql" and block.only != "PostgreSQL":
             parts.append(f"page.sql({code!r})")
     return "\n".join(parts)
 
 
 RUNNER = """
-import sqlite3, sys, traceback
+import pathlib, sqlite3, subprocess, sys
 
 def python(code, line, names):
     exec(compile("\\n" * line + code, PAGE, "exec"), names)
 
-def command(arguments):
+def file(name, text):
+    pathlib.Path(name).write_text(text)
+
+def pytest(arguments):
+    subprocess.run([sys.executable, "-m", "pytest", *arguments], check=True)
+
+def leasehold(arguments):
     from leasehold.adapters.command_line.application import run
     status = run(arguments)
     if status != 0:
@@ -289,6 +304,22 @@ def test_the_links_of_a_page_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(link)
     assert not broken
+
+
+@each_page
+def test_the_images_of_a_page_are_there_and_small(page):
+    text = page.read_text(encoding="utf-8")
+    for name in IMAGE.findall(text):
+        assert (page.parent / name).stat().st_size <= IMAGE_BYTES_MAX
+
+
+def test_every_image_is_on_a_page():
+    shown = {
+        (page.parent / name).resolve()
+        for page in PAGES
+        for name in IMAGE.findall(page.read_text(encoding="utf-8"))
+    }
+    assert set((ROOT / "docs" / "images").iterdir()) <= shown
 
 
 def anchors_of(page: Path) -> set[str]:

@@ -54,7 +54,10 @@ IMPURE = {
 PRAGMA = re.compile(r" +# (?:noqa|type: ignore).*$")
 ANY = re.IGNORECASE | re.DOTALL
 DRAWN_IDS = {"uuid1", "uuid4", "uuid6", "uuid7"}
-SUFFIXES = {".py", ".sql", ".md", ".toml", ".typed", ".json", ".ndjson", ""}
+SUFFIXES = {
+    *(".py", ".sql", ".md", ".toml", ".typed", ".json", ".ndjson"),
+    *(".html", ".css", ".js", ""),
+}
 
 PACKAGES = {
     "adapters/facade": "leasehold",

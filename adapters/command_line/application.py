@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import leasehold
 from leasehold.adapters.command_line import (
+    auditing,
     carrying,
     demonstrating,
     diagnosing,
@@ -22,6 +23,7 @@ from leasehold.adapters.command_line import (
     proving,
     replaying,
     tailing,
+    tenures,
 )
 
 WRONG_CALL: Final = 2
@@ -33,6 +35,8 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "show": listing.show,
     "history": histories.history,
     "frames": histories.frames,
+    "tenures": tenures.list_tenures,
+    "audit": auditing.audit,
     "tail": tailing.tail,
     "why": explaining.why,
     "diff": explaining.diff,

@@ -4,13 +4,14 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
 import typer
 
 import leasehold
+from leasehold.adapters import bundle_files, bundles
 from leasehold.adapters.command_line import options, output, progressing, store_urls
 
 _PIPE: Final = "-"
@@ -74,14 +75,16 @@ def import_bundle(
 
     An empty ledger keeps the positions; in another one they are new, at the end.
     """
-    with _opened_to_read(source) as opened:
+    with ExitStack() as opened:
         if create:
             store_urls.check_url(store)
+            bundle: str | BinaryIO = opened.enter_context(_verified(source))
             ledger = leasehold.open(store)
         else:
+            bundle = opened.enter_context(_opened_to_read(source))
             ledger = options.open_to_write(store)
         with ledger, progressing.meter("importing") as meter:
-            summary = ledger.import_bundle(opened, progress=meter)
+            summary = ledger.import_bundle(bundle, progress=meter)
     if as_json:
         output.print_json(summary)
         return
@@ -163,6 +166,24 @@ def _opened_to_read(name: str) -> Iterator[str | BinaryIO]:
     with file:
         # What cannot be read twice is kept aside by the ledger.
         yield name if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else file
+
+
+@contextmanager
+def _verified(name: str) -> Iterator[BinaryIO]:
+    """Give a bundle that is whole: for another one no ledger is made.
+
+    Raises:
+        InvalidInputError: It was altered or cut, or is none.
+        StoreError: It cannot be read.
+    """
+    with (
+        _opened_to_read(name) as opened,
+        bundle_files.opened_to_read_twice(opened) as file,
+    ):
+        for _ in bundles.BundleReader(file).events():
+            pass
+        file.seek(0)
+        yield file
 
 
 @contextmanager

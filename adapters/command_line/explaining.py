@@ -1,6 +1,6 @@
 """Say why a column has its value, and what differs between two positions."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from leasehold.adapters.command_line import (
     output,
     wording,
 )
+from leasehold.adapters.differing import COLUMNS, EXEC_CORE
+
+_OF_ATTEMPT: Final = ("attempt", "summary")
 
 
 def why(
@@ -33,6 +36,7 @@ def why(
 ) -> None:
     """Name the event that last gave a column another value."""
     execution_id = options.parse_execution_id(execution)
+    _check_column(column, attempt)
     with options.open_to_read(store) as ledger:
         record = ledger.why(execution_id, column, attempt)
         if record is None:
@@ -67,6 +71,22 @@ def why(
         earlier = differences.value_text(column, told["before"])
         text = f"{column} went from {earlier} to {value}"
     _print_event(text, record, holders)
+
+
+def _check_column(column: str, attempt: int | None) -> None:
+    """Refuse a column that the other form of the command has.
+
+    Raises:
+        InvalidInputError: It says what to type.
+    """
+    of_execution = column in COLUMNS[EXEC_CORE]
+    of_attempt = any(column in COLUMNS[table] for table in _OF_ATTEMPT)
+    if attempt is None and of_attempt and not of_execution:
+        message = f"{column} is a column of an attempt: say of which with --attempt N"
+        raise leasehold.InvalidInputError(message)
+    if attempt is not None and of_execution and not of_attempt:
+        message = f"{column} is a column of the execution: leave --attempt out"
+        raise leasehold.InvalidInputError(message)
 
 
 def _row_at(

@@ -14,6 +14,13 @@ _DIGITS_MAX: Final = 18
 _POSITION: Final = re.compile(rf"[0-9]{{1,{_DIGITS_MAX}}}", re.ASCII)
 _AT_MS: Final = re.compile(rf"@([0-9]{{1,{_DIGITS_MAX}}})", re.ASCII)
 _DATE_CHARACTERS: Final = 10
+_NO_PLACE: Final = (
+    "no place in the log: give a position (12), a time with its zone "
+    "(2025-01-01T09:00:40Z), a time in ms (@1735722040000) or now"
+)
+_NO_TIME: Final = (
+    "no time: give one with its zone (2025-01-01T09:00:40Z) or in ms (@1735722040000)"
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,22 +53,32 @@ def parse(text: str) -> Moment:
         return Moment()
     if _POSITION.fullmatch(text):
         return Moment(position=int(text))
+    return Moment(at_ms=_time_ms(text, _NO_PLACE))
+
+
+def parse_time(text: str) -> int:
+    """Read `@` with a time in ms or an ISO 8601 time with its zone; return the ms.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    return _time_ms(text, _NO_TIME)
+
+
+def _time_ms(text: str, wrong: str) -> int:
     at_ms = _AT_MS.fullmatch(text)
     if at_ms is not None:
-        return Moment(at_ms=int(at_ms[1]))
+        return int(at_ms[1])
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        message = (
-            f"{text!r} is no place in the log: give a position (12), a time with its "
-            "zone (2025-01-01T09:00:40Z), a time in ms (@1735722040000) or now"
-        )
+        message = f"{text!r} is {wrong}"
         raise leasehold.InvalidInputError(message) from None
     if moment.tzinfo is None:
         written = text if len(text) > _DATE_CHARACTERS else f"{text}T00:00"
         message = f"{text!r} has no zone: write {written}Z for UTC"
         raise leasehold.InvalidInputError(message)
-    return Moment(at_ms=(moment - _EPOCH) // timedelta(milliseconds=1))
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def check_reached(moment: Moment, ledger: leasehold.Ledger) -> None:

@@ -1,13 +1,13 @@
 """Prove a ledger: hold it against itself, note what it is, put its rows right."""
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 import typer
 
 import leasehold
 from leasehold.adapters.command_line import (
+    checkpoint_files,
     differences,
     options,
     output,
@@ -17,9 +17,6 @@ from leasehold.adapters.command_line import (
 FOUND: Final = 1
 """The exit status where a check found something."""
 
-_STANDARD_INPUT: Final = "-"
-_CHECKPOINTS_BYTES_MAX: Final = 16 * 1024 * 1024
-
 
 def verify(
     *,
@@ -28,7 +25,15 @@ def verify(
         typer.Option(
             "--checkpoint",
             metavar="FILE",
-            help="Hold it against the last line of this file, too; - to read it.",
+            help="Hold it against all lines of this file, too; - to read them.",
+        ),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(
+            "--public-key",
+            metavar="FILE",
+            help="Each of these lines must be signed by this key: Ed25519, in PEM.",
         ),
     ] = None,
     store: options.StoreOption = options.DEFAULT_STORE,
@@ -39,37 +44,18 @@ def verify(
     Ends with 1 where something is wrong, and names each fault.
     """
     options.check_store_is_there(store)
-    line = None if checkpoint is None else _last_line(checkpoint)
+    lines = None if checkpoint is None else checkpoint_files.read_lines(checkpoint)
+    if public_key is not None and lines is None:
+        message = "--public-key checks the lines that --checkpoint names: give both"
+        raise leasehold.InvalidInputError(message)
     with options.open_to_read(store) as ledger, progressing.meter("verifying") as meter:
-        report = ledger.verify(line, progress=meter)
+        report = ledger.verify(lines, public_key=public_key, progress=meter)
     if as_json:
         output.print_json({"ok": report.ok, **output.columns_of(report)})
     else:
         _print_report(report)
     if not report.ok:
         raise typer.Exit(FOUND)
-
-
-def _last_line(name: str) -> str:
-    """Read the last line of a file of checkpoints.
-
-    Raises:
-        InvalidInputError: It cannot be read, or has none.
-    """
-    try:
-        if name == _STANDARD_INPUT:
-            content = sys.stdin.buffer.read(_CHECKPOINTS_BYTES_MAX)
-        else:
-            with Path(name).open("rb") as file:
-                content = file.read(_CHECKPOINTS_BYTES_MAX)
-    except OSError as error:
-        message = f"{name} cannot be read: {error.strerror}"
-        raise leasehold.InvalidInputError(message) from error
-    lines = [line for line in content.splitlines() if line.strip()]
-    if not lines:
-        message = f"{name} has no line: `leasehold checkpoint` prints one"
-        raise leasehold.InvalidInputError(message)
-    return lines[-1].decode(errors="backslashreplace")
 
 
 def _print_report(report: leasehold.VerifyReport) -> None:
@@ -79,16 +65,31 @@ def _print_report(report: leasehold.VerifyReport) -> None:
         output.print_line(f"… and {report.fault_count - len(report.faults)} more")
     for sha256 in report.redacted_from:
         output.print_line(
-            f"redacted: taken in without payloads and texts; the original has {sha256}"
+            "redacted: taken in without payloads, results, frames and texts, and "
+            f"hashed anew; the original bundle has the digest {sha256}; what was left "
+            "out cannot be verified here"
         )
+    for line in _signatures(report):
+        output.print_line(line)
     count = report.fault_count
     result = output.count_text(count, "fault") if count else "no fault"
-    output.print_line(
+    told = (
         f"{result}: {output.count_text(report.events, 'event')} of "
         f"{output.count_text(report.executions, 'execution')}, "
-        f"{output.count_text(report.rows, 'row')}",
-        style="green" if report.ok else "bold red",
+        f"{output.count_text(report.rows, 'row')}"
     )
+    if report.checkpoints:
+        told += f", {output.count_text(report.checkpoints, 'checkpoint')}"
+    output.print_line(told, style="green" if report.ok else "bold red")
+
+
+def _signatures(report: leasehold.VerifyReport) -> Iterator[str]:
+    if report.signatures_checked:
+        checked = output.count_text(report.signatures_checked, "signature")
+        yield f"signed: {checked} checked by the key given"
+    if report.signatures_unchecked:
+        unchecked = output.count_text(report.signatures_unchecked, "signature")
+        yield f"signed: {unchecked} not checked, as no --public-key was given"
 
 
 def _shown_at(fault: leasehold.VerifyFault) -> str:
@@ -99,6 +100,22 @@ def _shown_at(fault: leasehold.VerifyFault) -> str:
 
 def checkpoint(
     *,
+    sign: Annotated[
+        str | None,
+        typer.Option(
+            "--sign",
+            metavar="FILE",
+            help="Sign it with this private key: Ed25519, in PEM, not encrypted.",
+        ),
+    ] = None,
+    append: Annotated[
+        str | None,
+        typer.Option(
+            "--append",
+            metavar="FILE",
+            help="Append it to this file of checkpoints too.",
+        ),
+    ] = None,
     store: options.StoreOption = options.DEFAULT_STORE,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -107,8 +124,13 @@ def checkpoint(
     It is JSON in any case.
     """
     del as_json
+    options.check_store_is_there(store)
+    if append is not None:
+        checkpoint_files.check_can_append(append)
     with options.open_to_read(store) as ledger:
-        line = ledger.checkpoint()
+        line = ledger.checkpoint(signing_key=sign)
+    if append is not None:
+        checkpoint_files.append_line(append, line)
     output.print_line(line)
 
 

@@ -5,13 +5,21 @@ from typing import Annotated, Final
 
 import typer
 
-from leasehold.adapters.command_line import histories, listing, moments
+from leasehold.adapters.command_line import (
+    auditing,
+    histories,
+    listing,
+    moments,
+    tenures,
+)
 
 COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "list": listing.list_executions,
     "show": listing.show,
     "history": histories.history,
     "frames": histories.frames,
+    "tenures": tenures.list_tenures,
+    "audit": auditing.audit,
 }
 
 

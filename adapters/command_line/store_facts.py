@@ -19,12 +19,26 @@ _TOLD_OTHERWISE: Final = (
     "held_back_by_address",
     "held_back_by_state",
     "held_back_for_ms",
+    "oldest_transaction_by",
+    "oldest_transaction_by_application",
+    "oldest_transaction_by_address",
+    "oldest_transaction_by_state",
+    "oldest_transaction_for_ms",
+    "prepared_for_ms",
+    "at_ms",
 )
+_TRANSACTIONS: Final = {
+    "held_back": "held back by",
+    "oldest_transaction": "oldest transaction",
+}
+"""What begins the names of the facts about a transaction, and what it is shown as."""
 
 
 def in_words(facts: Facts) -> dict[str, object]:
     """Return the facts as people read them; what a store does not tell is left out."""
-    told: dict[str, object] = dict(facts)
+    told: dict[str, object] = {
+        name: fact for name, fact in facts.items() if name != "at_ms"
+    }
     if facts.get("backend") == leasehold.BackendTag.POSTGRES.value:
         told = _of_postgres(facts)
     return {
@@ -65,27 +79,28 @@ def _of_postgres(facts: Facts) -> dict[str, object]:
             f"{facts['connections']} to this database; the server takes "
             f"{facts['max_connections']} in all"
         )
-    if "held_back_by" in facts:
-        told["held back by"] = _holder(facts)
+    for name, title in _TRANSACTIONS.items():
+        if f"{name}_by" in facts:
+            told[title] = _transaction(facts, name)
     return told
 
 
-def _holder(facts: Facts) -> str:
-    """Name the transaction that readers of the log wait for.
+def _transaction(facts: Facts, name: str) -> str:
+    """Name a transaction that something waits for.
 
     Its state and address are shown to its own user, and to one who may see those of
     all (`pg_read_all_stats`).
     """
-    words = [f"process {facts['held_back_by']}"]
-    if facts.get("held_back_by_application"):
-        words.append(f"application {facts['held_back_by_application']}")
-    if "held_back_by_address" in facts:
-        words.append(f"from {facts['held_back_by_address']}")
-    elif "held_back_by_state" in facts:
+    words = [f"process {facts[f'{name}_by']}"]
+    if facts.get(f"{name}_by_application"):
+        words.append(f"application {facts[f'{name}_by_application']}")
+    if f"{name}_by_address" in facts:
+        words.append(f"from {facts[f'{name}_by_address']}")
+    elif f"{name}_by_state" in facts:
         words.append("from the server's own machine")
-    if "held_back_by_state" in facts:
-        words.append(f"{facts['held_back_by_state']}")
-    since_ms = facts.get("held_back_for_ms")
+    if f"{name}_by_state" in facts:
+        words.append(f"{facts[f'{name}_by_state']}")
+    since_ms = facts.get(f"{name}_for_ms")
     if isinstance(since_ms, int):
         words.append(f"in a transaction that began {since_ms / 1000:.1f} s ago")
     return ", ".join(words)

@@ -13,14 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from leasehold.adapters.auditing import AuditReport
     from leasehold.adapters.bundles import BundleHeader, BundleSummary
     from leasehold.adapters.checkpoints import Checkpoint
     from leasehold.adapters.claiming import SweepReport
     from leasehold.adapters.differing import RowDifference
-    from leasehold.adapters.following import Projection, RunningProjection, Subscription
+    from leasehold.adapters.following import Subscription
     from leasehold.adapters.frame_calls import AppendFrameOutcome
+    from leasehold.adapters.holding.awaiting import AsyncHeldLease
+    from leasehold.adapters.holding.held import HeldLease
+    from leasehold.adapters.holding.keeping import RenewOn
     from leasehold.adapters.ledger import Ledger
+    from leasehold.adapters.metering import Metrics, Timing
     from leasehold.adapters.opening import open_ledger as open  # noqa: A004
+    from leasehold.adapters.projecting import Projection, RunningProjection
     from leasehold.adapters.reader import Reader
     from leasehold.adapters.rows import (
         AttemptRow,
@@ -28,7 +34,10 @@ if TYPE_CHECKING:
         ExpiredLeaseRow,
         FrameRow,
         LeaseEventRow,
+        OrphanRow,
         SummaryRow,
+        TenureRow,
+        WaitingRow,
     )
     from leasehold.adapters.verifying import FaultKind, VerifyFault, VerifyReport
     from leasehold.adapters.worker_calls import (
@@ -51,6 +60,13 @@ if TYPE_CHECKING:
         NotFoundError,
         StoreError,
     )
+    from leasehold.domain.figures import (
+        AuditFigures,
+        LaneFigures,
+        Spread,
+        WorkerFigures,
+    )
+    from leasehold.domain.findings import AuditCheck, AuditFinding, Severity
     from leasehold.domain.frames import (
         BestEffort,
         Durable,
@@ -73,13 +89,20 @@ if TYPE_CHECKING:
         Outcome,
         OwnershipState,
         PublicState,
+        TenureEnd,
+        TenureOrigin,
         TerminalCause,
     )
 
 __all__ = [
     "AppendFrameOutcome",
+    "AsyncHeldLease",
     "AttemptRow",
     "AttemptState",
+    "AuditCheck",
+    "AuditFigures",
+    "AuditFinding",
+    "AuditReport",
     "BackendTag",
     "BestEffort",
     "BundleHeader",
@@ -103,9 +126,11 @@ __all__ = [
     "FrameRow",
     "Handle",
     "HandleKind",
+    "HeldLease",
     "IllegalTransitionError",
     "InvalidGrantError",
     "InvalidInputError",
+    "LaneFigures",
     "LeaseCause",
     "LeaseConflictError",
     "LeaseEventRow",
@@ -116,35 +141,47 @@ __all__ = [
     "LeaseholdError",
     "Ledger",
     "LifecyclePhase",
+    "Metrics",
     "NotFoundError",
+    "OrphanRow",
     "Outcome",
     "OwnershipState",
     "Projection",
     "PublicState",
     "Reader",
     "RecordedEvent",
+    "RenewOn",
     "ResumeGrant",
     "RetryPolicy",
     "RetryScheduled",
     "RowDifference",
     "RunningProjection",
+    "Severity",
+    "Spread",
     "StoreError",
     "Subscription",
     "Summary",
     "SummaryRow",
     "SweepReport",
+    "TenureEnd",
+    "TenureOrigin",
+    "TenureRow",
     "TerminalCause",
     "TerminalFailed",
+    "Timing",
     "VerifyFault",
     "VerifyReport",
+    "WaitingRow",
+    "WorkerFigures",
     "open",
 ]
 
 _MODULES = {
-    "adapters.following": (
+    "adapters.auditing": ("AuditReport",),
+    "adapters.following": ("Subscription",),
+    "adapters.projecting": (
         "Projection",
         "RunningProjection",
-        "Subscription",
     ),
     "adapters.bundles": (
         "BundleHeader",
@@ -159,7 +196,11 @@ _MODULES = {
     ),
     "adapters.claiming": ("SweepReport",),
     "adapters.frame_calls": ("AppendFrameOutcome",),
+    "adapters.holding.awaiting": ("AsyncHeldLease",),
+    "adapters.holding.held": ("HeldLease",),
+    "adapters.holding.keeping": ("RenewOn",),
     "adapters.ledger": ("Ledger",),
+    "adapters.metering": ("Metrics", "Timing"),
     "adapters.opening": ("open",),
     "adapters.reader": ("Reader",),
     "adapters.rows": (
@@ -168,7 +209,10 @@ _MODULES = {
         "ExpiredLeaseRow",
         "FrameRow",
         "LeaseEventRow",
+        "OrphanRow",
         "SummaryRow",
+        "TenureRow",
+        "WaitingRow",
     ),
     "adapters.worker_calls": (
         "FailureReason",
@@ -190,6 +234,13 @@ _MODULES = {
         "NotFoundError",
         "StoreError",
     ),
+    "domain.figures": (
+        "AuditFigures",
+        "LaneFigures",
+        "Spread",
+        "WorkerFigures",
+    ),
+    "domain.findings": ("AuditCheck", "AuditFinding", "Severity"),
     "domain.frames": (
         "BestEffort",
         "Durable",
@@ -212,6 +263,8 @@ _MODULES = {
         "Outcome",
         "OwnershipState",
         "PublicState",
+        "TenureEnd",
+        "TenureOrigin",
         "TerminalCause",
     ),
 }

@@ -28,7 +28,7 @@ _AGE_MAX_S: Final = 3_600
 _LOOK_AGAIN_S: Final = 0.1
 _STATEMENTS_PREPARED: Final = 250
 _PREPARED_AT_USE: Final = 2
-_SETTLE: Final = named_queries(__package__, "locking")["settle"]
+_SETTLE: Final = named_queries(__package__, "statements")["settle"]
 
 
 _Row = TypeVar("_Row")

@@ -27,7 +27,7 @@ PATIENCE_S: Final = 10.0
 _GRACE_S: Final = 0.3
 _PAUSE_S: Final = 0.2
 _CONNECT_TIMEOUT_S_LEAST: Final = 2
-_LOCKING: Final = named_queries(__package__, "locking")
+_STATEMENTS: Final = named_queries(__package__, "statements")
 
 _Found = bool | str
 """Whether it was stored, or why that is not known."""
@@ -122,10 +122,10 @@ def _ask(
         )
         try:
             with connection.transaction():
-                connection.execute(_LOCKING["wait_for_end"], {"token": token})
+                connection.execute(_STATEMENTS["wait_for_end"], {"token": token})
         except errors.LockNotAvailable:
             # The server still waits for a client that is gone.
-            connection.execute(_LOCKING["end_holder"], {"token": token})
-            connection.execute(_LOCKING["wait_for_end"], {"token": token})
-        row = cursor.execute(_LOCKING["stored_state"], place).fetchone()
+            connection.execute(_STATEMENTS["end_holder"], {"token": token})
+            connection.execute(_STATEMENTS["wait_for_end"], {"token": token})
+        row = cursor.execute(_STATEMENTS["stored_state"], place).fetchone()
     return row is not None and row[0] == stored.state

@@ -1,5 +1,6 @@
 """Making and checking the tables of a PostgreSQL store."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from psycopg import Connection
@@ -24,7 +25,8 @@ _SET: Final = (
 )
 _PROJECTED: Final = (
     "SELECT c.relkind, c.relname FROM pg_catalog.pg_class AS c "
-    "WHERE c.relname = ANY(%s) AND c.relkind IN ('r', 'v') "
+    "WHERE (c.relname = ANY(%s) AND c.relkind IN ('r', 'v') "
+    "OR c.relname = ANY(%s) AND c.relkind = 'v') "
     "AND c.relnamespace = current_schema()::regnamespace "
     "ORDER BY c.relkind DESC, c.relname"
 )
@@ -36,6 +38,20 @@ _RIGHTS: Final = (
     "WHERE c.relname = ANY(%s) AND a.grantee <> c.relowner "
     "AND c.relnamespace = current_schema()::regnamespace"
 )
+_NAMED: Final = (
+    "SELECT c.relname FROM pg_catalog.pg_class AS c "
+    "WHERE c.relname = ANY(%s) "
+    "AND c.relnamespace = current_schema()::regnamespace"
+)
+_MAY_MAKE_VIEWS: Final = (
+    "SELECT 1 FROM pg_catalog.pg_class AS c "
+    "WHERE c.relname = 'lease_event' "
+    "AND c.relnamespace = current_schema()::regnamespace "
+    "AND c.relowner = current_user::regrole "
+    "AND has_schema_privilege(c.relnamespace, 'CREATE') "
+    "AND current_setting('transaction_read_only') = 'off'"
+)
+_SEEN_THROUGH_VIEWS: Final = ("lease_event", "attempt")
 _LOADED: Final = "leasehold_loaded"
 _KINDS: Final = {"r": "TABLE", "v": "VIEW"}
 
@@ -73,6 +89,7 @@ def create(connection: Connection[Any], schema: str | None) -> dict[str, int]:
         return stored
     _run(connection, "kept")
     _run(connection, "projected")
+    _make_views(connection)
     set_meta(connection, "schema_version", str(SCHEMA_VERSION))
     set_projection_version(connection)
     return versions(connection)
@@ -88,6 +105,24 @@ def set_projection_version(connection: Connection[Any]) -> None:
     set_meta(connection, "projection_version", str(PROJECTION_VERSION))
 
 
+def rows_version(connection: Connection[Any]) -> int:
+    """Return which version of the projections made the rows; 0 where a table is gone.
+
+    Args:
+        connection: To a store that has versions.
+    """
+    stored = versions(connection)["projection_version"]
+    names = [
+        name
+        for name, statement in _made_by("projected").items()
+        if not statement.startswith("CREATE INDEX")
+    ]
+    found = _values(connection, _NAMED, names)
+    if stored == PROJECTION_VERSION and len(found) < len(names):
+        return 0
+    return stored
+
+
 def recreate_projected(connection: Connection[Any]) -> None:
     """Drop the projections and make them anew, empty, with the rights they had.
 
@@ -95,13 +130,9 @@ def recreate_projected(connection: Connection[Any]) -> None:
     the way, and the error names it.
     """
     _pin_search_path(connection)
-    names = [
-        words[2]
-        for statement in _statements("projected")
-        if (words := statement.split(maxsplit=3))[1] in ("TABLE", "VIEW")
-    ]
-    rights = _values(connection, _RIGHTS, names)
-    for kind, name in _values(connection, _PROJECTED, names):
+    tables, views = [*_made_by("projected")], [*_made_by("views")]
+    rights = _values(connection, _RIGHTS, [*tables, *views])
+    for kind, name in _values(connection, _PROJECTED, tables, views):
         drop = SQL("DROP {} {} {}").format(
             SQL(_KINDS[kind]),
             Identifier(name),
@@ -110,6 +141,55 @@ def recreate_projected(connection: Connection[Any]) -> None:
         )
         connection.execute(drop)
     _run(connection, "projected")
+    _grant(connection, (right for right in rights if right[0] in tables))
+    _make_views(connection)
+    _grant(connection, (right for right in rights if right[0] in views))
+
+
+def make_later_views(connection: Connection[Any], stored: dict[str, int]) -> None:
+    """Make the views that were not known yet when the store was made.
+
+    Nothing is done where somebody else owns the tables: reads do without the views.
+
+    Args:
+        connection: With a transaction open.
+        stored: The versions of the store; tables of other ones are left as they are.
+    """
+    names = [*_made_by("views")]
+    known = {"schema_version": SCHEMA_VERSION, "projection_version": PROJECTION_VERSION}
+    if stored != known or len(_values(connection, _NAMED, names)) == len(names):
+        return
+    if _values(connection, _MAY_MAKE_VIEWS):
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATION_LOCK])
+        _pin_search_path(connection)
+        _make_views(connection)
+
+
+def _make_views(connection: Connection[Any]) -> None:
+    """Make the views that are not there yet, for all who may read what they show."""
+    made = _made_by("views")
+    there = {name for (name,) in _values(connection, _NAMED, [*made])}
+    readers = [
+        {
+            role
+            for _, right, role in _values(connection, _RIGHTS, [table])
+            if right == "SELECT"
+        }
+        for table in _SEEN_THROUGH_VIEWS
+    ]
+    for name, statement in made.items():
+        if name in there:
+            continue
+        connection.execute(statement.encode(), prepare=False)
+        if statement.startswith("CREATE VIEW"):
+            may_read = sorted(set.intersection(*readers), key=str)
+            _grant(connection, ((name, "SELECT", role) for role in may_read))
+
+
+def _grant(
+    connection: Connection[Any], rights: Iterable[tuple[str, str, str | None]]
+) -> None:
+    """Grant rights: on what, which, and to whom; None for everybody."""
     for name, right, role in rights:
         grantee = SQL("PUBLIC") if role is None else Identifier(role)
         grant = SQL("GRANT {} ON {} TO {}")
@@ -130,6 +210,15 @@ def _pin_search_path(connection: Connection[Any]) -> None:
 def _run(connection: Connection[Any], name: str) -> None:
     for statement in _statements(name):
         connection.execute(statement.encode(), prepare=False)
+
+
+def _made_by(script: str) -> dict[str, str]:
+    """Return the statements of a script by the names of what they make."""
+    return {
+        words[2]: statement
+        for statement in _statements(script)
+        if (words := statement.split(maxsplit=3))[1] in ("TABLE", "VIEW", "INDEX")
+    }
 
 
 def _statements(name: str) -> list[str]:

@@ -15,6 +15,7 @@ from psycopg.rows import TupleRow, dict_row, tuple_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from leasehold.adapters.applying import PERCENT_S, apply
+from leasehold.adapters.metering import Call
 from leasehold.adapters.postgres import schema
 from leasehold.adapters.postgres.combining import PendingChanges
 from leasehold.adapters.postgres.connecting import Connection
@@ -28,7 +29,7 @@ from leasehold.projections.changes import POSITION, Change, Insert, Merge, Place
 from leasehold.projections.registry import PROJECTION_VERSION, order_of, project
 
 _QUERIES: Final = named_queries(__package__)
-_LOCKING: Final = named_queries(__package__, "locking")
+_STATEMENTS: Final = named_queries(__package__, "statements")
 _WRITTEN: Final = {
     "schema_version": schema.SCHEMA_VERSION,
     "projection_version": PROJECTION_VERSION,
@@ -41,6 +42,7 @@ _EVENTS_AT_ONCE: Final = 5_000
 _BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """How many events wait for the end; a larger batch holds readers back from then on."""
 
+_BRIEF_LOCK_TIMEOUT: Final = "1s"
 _FRAME_COLUMNS: Final = (
     "execution_id, attempt_index, ts_ms, seq, frame_type, payload, correlation_id, "
     "mode, summary_version"
@@ -70,13 +72,19 @@ class PostgresSession:
     """One transaction on one connection."""
 
     def __init__(
-        self, connection: Connection, recorder: Recorder, clock: Clock | None
+        self,
+        connection: Connection,
+        recorder: Recorder,
+        clock: Clock | None,
+        call: Call | None = None,
     ) -> None:
         """Begin on a connection whose transaction is open, or sent to be opened."""
+        self.call = call
         self.connection = connection
         self.first_appended: StoredEvent | None = None
         self.writes_without_events = False
         self.is_followed = False
+        self.is_brief = False
         self._recorder = recorder
         self._clock = clock
         self._restored_to = 0
@@ -96,8 +104,8 @@ class PostgresSession:
                 when nobody else writes.
         """
         if any_version:
-            self._send(_LOCKING["lock_tables"], None)
-        self._versions = self._send(_LOCKING["begin_writing"], {"token": token})
+            self._send(_STATEMENTS["lock_tables"], None)
+        self._versions = self._send(_STATEMENTS["begin_writing"], {"token": token})
         if any_version:
             self.check_versions(any_version=True)
 
@@ -107,21 +115,28 @@ class PostgresSession:
         Raises:
             StoreError: `schema_version`.
         """
-        if self._versions is None:
+        versions, self._versions = self._versions, None
+        if versions is None:
             return
-        rows = self._versions.fetchall()
-        self._versions = None
-        found = read_versions(rows)
+        try:
+            rows = versions.fetchall()
+        except psycopg.Error:
+            # Answers come together. If this one is there, the error is of a statement
+            # after it, which may have been prepared for tables that are others by now.
+            if versions.pgresult is not None and not any_version:
+                _check(read_versions(versions.fetchall()))
+            raise
         self.is_followed = any(row[2] for row in rows)
-        if found != _WRITTEN and not any_version:
-            raise changed_meanwhile(found, schema.SCHEMA_VERSION)
+        found = read_versions(rows)
+        if not any_version:
+            _check(found)
 
     def now_ms(self) -> int:
         """Return now by the ledger's clock, read after the last lock was taken."""
         if self._clock is not None:
             return limits.time_ms("the reading of the clock", self._clock())
         if self._now_ms is None:
-            ((self._now_ms,),) = self._send(_LOCKING["clock"], None).fetchall()
+            ((self._now_ms,),) = self._send(_STATEMENTS["clock"], None).fetchall()
         return self._now_ms
 
     def query_now_ms(self) -> int | None:
@@ -193,7 +208,7 @@ class PostgresSession:
     def load_free(self, execution_ids: Sequence[str]) -> list[Row]:
         """Load those of some executions that nobody else holds, in their order."""
         ids = {"execution_ids": list(execution_ids)}
-        return self._load(_LOCKING["load_free"], ids)
+        return self._load(_STATEMENTS["load_free"], ids)
 
     def _load(self, statement: str, values: Any) -> list[Row]:  # noqa: ANN401
         """Keep the reading of the clock that comes with each row."""
@@ -207,12 +222,17 @@ class PostgresSession:
         """Hold off whoever creates something under the same names, until the end."""
         if names:
             numbers = sorted({_number_of(name) for name in names})
-            self._send(_LOCKING["lock_names"], {"numbers": numbers})
+            self._send(_STATEMENTS["lock_names"], {"numbers": numbers})
             self._now_ms = None
 
+    def be_brief(self) -> None:
+        """Do not let the caller wait for what is still to be written."""
+        self.is_brief = True
+        self._send(_STATEMENTS["be_brief"], {"lock_timeout": _BRIEF_LOCK_TIMEOUT})
+
     def projection_version(self) -> int:
-        """Return which version of the projections made the rows."""
-        return schema.versions(self.connection)["projection_version"]
+        """Return which version of the projections made the rows; 0 without them."""
+        return schema.rows_version(self.connection)
 
     def empty_projections(self) -> None:
         """Make the projected tables anew; best-effort frames are carried over."""
@@ -234,8 +254,8 @@ class PostgresSession:
 
     def note_redacted(self, original_sha256: str) -> None:
         """Note that a redacted bundle was taken in, by the digest of its original."""
-        noted = dict.fromkeys((*self.redacted_from(), original_sha256))
-        schema.set_meta(self.connection, "redacted_from", ",".join(noted))
+        noted = {"original_sha256": original_sha256}
+        self._send(_STATEMENTS["note_redacted"], noted)
 
     def make_position_table(self) -> None:
         """Do nothing: the table of callers' positions is there from the beginning."""
@@ -324,6 +344,11 @@ class PostgresSession:
         cursor = _CursorEach(self.connection)
         apply(cursor, self._pending.take(), None, PERCENT_S)
         apply(cursor, changes, position, PERCENT_S)
+
+
+def _check(found: dict[str, int]) -> None:
+    if found != _WRITTEN:
+        raise changed_meanwhile(found, schema.SCHEMA_VERSION)
 
 
 class _CursorEach:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from psycopg.rows import dict_row
 
+from leasehold.adapters.metering import Call
 from leasehold.adapters.postgres import schema
 from leasehold.adapters.postgres.connecting import settle_transaction
 from leasehold.adapters.postgres.failures import DRIVER_ERRORS, store_error
@@ -16,15 +17,16 @@ from leasehold.adapters.postgres.transacting import (
     Transactions,
     prepare_tables,
 )
+from leasehold.adapters.postgres.triggers import triggers_off
 from leasehold.adapters.postgres.watching import Listening
 from leasehold.adapters.queries import named_queries
-from leasehold.adapters.store import Clock, Polling
+from leasehold.adapters.store import Clock, Polling, told_of_triggers
 from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
 from leasehold.projections.registry import PROJECTION_VERSION
 
-_FACTS: Final = named_queries(__package__, "locking")["facts"]
+_FACTS: Final = named_queries(__package__, "statements")["facts"]
 
 
 class PostgresStore:
@@ -59,7 +61,8 @@ class PostgresStore:
         """Make the tables of a new store, refuse a later one.
 
         Returns:
-            Whether the projections are of an earlier version and must be rebuilt.
+            Whether the projections are of an earlier version, or gone, and must be
+            rebuilt.
         """
         stored = prepare_tables(self._transactions)
         check_versions(stored, schema.SCHEMA_VERSION, shown=self.shown)
@@ -83,12 +86,15 @@ class PostgresStore:
         """
         return self._transactions.begin(READ_ONCE if once else READ)
 
-    def write(self, *, any_version: bool = False) -> Transaction:
+    def write(
+        self, *, any_version: bool = False, call: Call | None = None
+    ) -> Transaction:
         """Open a session that writes; what it changes it has to lock.
 
         Args:
             any_version: Whether the tables may be of another version: to make them,
                 while nobody else writes.
+            call: Is told how long the commit took.
 
         Raises:
             StoreError: The store was opened to be read only; `schema_version`: another
@@ -97,7 +103,7 @@ class PostgresStore:
         if self.target.read_only:
             message = f"{self.shown} was opened with read_only=True"
             raise StoreError(message)
-        return self._transactions.begin(WRITE, any_version=any_version)
+        return self._transactions.begin(WRITE, any_version=any_version, call=call)
 
     def watch(self) -> Polling | Listening:
         """Return something by which to wait for commits, of any process.
@@ -117,8 +123,10 @@ class PostgresStore:
             ):
                 settle_transaction(connection, self.target)
                 versions = schema.versions(connection)
+                clock = self._transactions.clock
                 cursor = connection.cursor(row_factory=dict_row)
                 found: dict[str, Any] = cursor.execute(_FACTS).fetchall()[0]
+                found["triggers"] = told_of_triggers(triggers_off(connection))
         except DRIVER_ERRORS as error:
             raise store_error(error, self.target) from error
         return {
@@ -127,4 +135,5 @@ class PostgresStore:
             **versions,
             "durability": self.target.durability,
             **{name: value for name, value in found.items() if value is not None},
+            **({} if clock is None else {"at_ms": clock()}),
         }

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Final
@@ -11,6 +12,7 @@ from psycopg import Pipeline
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Identifier
 
+from leasehold.adapters.metering import Call
 from leasehold.adapters.postgres import schema
 from leasehold.adapters.postgres.connecting import (
     Connection,
@@ -46,7 +48,7 @@ _log: Final = logging.getLogger("leasehold")
 _COMMITTED: Final = "COMMIT"
 _BEGIN_READING: Final = "LOCK TABLE leasehold_meta IN ACCESS SHARE MODE"
 _WITHOUT_HURRY: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
-_WAKE_FOLLOWERS: Final = named_queries(__package__, "locking")["wake_followers"]
+_WAKE_FOLLOWERS: Final = named_queries(__package__, "statements")["wake_followers"]
 _READ_ONCE_POOLED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 _SERVER_VERSION_LEAST: Final = 130_000
 _ENCODING: Final = "UTF8"
@@ -77,9 +79,11 @@ class Transactions:
         self._process = os.getpid()
         self._closed = False
 
-    def begin(self, begin: str, *, any_version: bool = False) -> "Transaction":
+    def begin(
+        self, begin: str, *, any_version: bool = False, call: Call | None = None
+    ) -> "Transaction":
         """Return a transaction; nothing happens before its block."""
-        return Transaction(self, begin, any_version=any_version)
+        return Transaction(self, begin, any_version=any_version, call=call)
 
     def check_open(self) -> None:
         """Refuse a call on a ledger that cannot serve it.
@@ -121,9 +125,15 @@ class Transaction:
     """
 
     def __init__(
-        self, transactions: Transactions, begin: str, *, any_version: bool
+        self,
+        transactions: Transactions,
+        begin: str,
+        *,
+        any_version: bool,
+        call: Call | None,
     ) -> None:
         """Say how it begins; nothing happens before the block."""
+        self._call = call
         self._transactions = transactions
         self._begin = begin
         self._any_version = any_version
@@ -144,7 +154,7 @@ class Transaction:
             if connection.is_pooled:
                 self._begin = self._begin or _READ_ONCE_POOLED
             self._session = session = PostgresSession(
-                connection, transactions.recorder, transactions.clock
+                connection, transactions.recorder, transactions.clock, self._call
             )
             if self._begin:
                 pipeline = self._pipeline = connection.pipeline()
@@ -184,7 +194,10 @@ class Transaction:
         self._note(exc_value)
         try:
             if exc_value is None and self._begin is WRITE:
+                began_ns = time.perf_counter_ns()
                 self._commit()
+                if self._call is not None:
+                    self._call.commit_ns = time.perf_counter_ns() - began_ns
         except DRIVER_ERRORS as error:
             raise store_error(error, self._transactions.target) from error
         except BaseException as error:
@@ -241,6 +254,9 @@ class Transaction:
         target = self._transactions.target
         # Nobody else may use the connection while the answer is sought.
         self._end()
+        if session.is_brief:
+            # The caller has an answer that does not hang on it.
+            return False
         if session.first_appended is not None:
             return was_stored(target, self._token, session.first_appended)
         if session.writes_without_events or self._any_version:
@@ -343,6 +359,8 @@ def _abandon(connection: Connection) -> None:
 def prepare_tables(transactions: Transactions) -> dict[str, int]:
     """Make the tables where there are none; return the versions.
 
+    That of the projections is 0 where one of their tables is gone.
+
     Raises:
         StoreError: The store is to be read only and holds no ledger, or the server is
             none that can hold one.
@@ -359,6 +377,10 @@ def prepare_tables(transactions: Transactions) -> dict[str, int]:
                     _check_sight(connection, target)
                 if not stored and not target.read_only:
                     stored = schema.create(connection, target.schema)
+                elif stored:
+                    stored["projection_version"] = schema.rows_version(connection)
+                    if not target.read_only:
+                        schema.make_later_views(connection, stored)
     except DRIVER_ERRORS as error:
         raise store_error(error, target) from error
     if not stored:

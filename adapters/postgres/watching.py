@@ -12,7 +12,7 @@ from leasehold.adapters.postgres.failures import DRIVER_ERRORS, store_error
 from leasehold.adapters.postgres.transacting import Transactions
 from leasehold.adapters.queries import named_queries
 
-_FOLLOW: Final = named_queries(__package__, "locking")["follow"]
+_FOLLOW: Final = named_queries(__package__, "statements")["follow"]
 _BROKEN_PAUSE_S: Final = 0.1
 
 

@@ -18,10 +18,7 @@ WHERE type = 'table' AND name = 'leasehold_meta'
 """
 _GENERATION_STEP: Final = 1_000_000
 _SET: Final = "INSERT OR REPLACE INTO leasehold_meta (key, value) VALUES (?, ?)"
-_PROJECTED: Final = """
-SELECT type, name FROM sqlite_master
-WHERE name IN ({names}) AND type IN ('table', 'view')
-"""
+_NAMED: Final = "SELECT type, name FROM sqlite_master WHERE name IN ({names})"
 
 
 def versions(cursor: sqlite3.Cursor) -> dict[str, int]:
@@ -39,6 +36,7 @@ def create(cursor: sqlite3.Cursor, projection_version: int) -> None:
     """Make all tables of an empty store."""
     _run(cursor, "kept")
     _run(cursor, "projected")
+    make_views(cursor)
     set_meta(cursor, "schema_version", str(SCHEMA_VERSION))
     set_projection_version(cursor, projection_version)
 
@@ -98,23 +96,68 @@ def recreate_projected(cursor: sqlite3.Cursor) -> None:
     for kind, name in projected_objects(cursor):
         cursor.execute(f"DROP {kind} {name}")
     _run(cursor, "projected")
+    make_views(cursor)
 
 
 def projected_objects(cursor: sqlite3.Cursor) -> list[tuple[str, str]]:
-    """Return the type and name of each projected table and view that is there."""
-    names = _projected_names()
-    query = _PROJECTED.format(names=", ".join("?" * len(names)))
-    found = {name: kind for kind, name in cursor.execute(query, names)}
-    return sorted(((found[name], name) for name in found), reverse=True)
+    """Return the type and name of each projected table and view that is there.
+
+    A table that has the name of a view of `schema/views.sql` is somebody else's.
+    """
+    projected, views = _made_by("projected"), _made_by("views")
+    found = [
+        (kind, name)
+        for kind, name in _objects_named(cursor, [*projected, *views])
+        if kind == "view" or (kind == "table" and name in projected)
+    ]
+    return sorted(found, reverse=True)
 
 
-def _projected_names() -> list[str]:
-    names = []
-    for statement in _statements("projected"):
-        words = statement.split(maxsplit=3)
-        if words[1] in ("TABLE", "VIEW"):
-            names.append(words[2])
-    return names
+def rows_version(cursor: sqlite3.Cursor, projection_version: int) -> int:
+    """Return which version of the projections made the rows; 0 where a table is gone.
+
+    Args:
+        cursor: Of a store that has versions.
+        projection_version: The version whose tables are known here.
+    """
+    stored = versions(cursor)["projection_version"]
+    names = [
+        name
+        for name, statement in _made_by("projected").items()
+        if not statement.startswith("CREATE INDEX")
+    ]
+    if stored == projection_version and len(_objects_named(cursor, names)) < len(names):
+        return 0
+    return stored
+
+
+def lacks_views(cursor: sqlite3.Cursor) -> bool:
+    """Say whether a view over the projected tables, or its index, is not there yet."""
+    names = _made_by("views")
+    return len(_objects_named(cursor, [*names])) < len(names)
+
+
+def make_views(cursor: sqlite3.Cursor) -> None:
+    """Make the views over the projected tables that are not there yet."""
+    made = _made_by("views")
+    there = {name for _, name in _objects_named(cursor, [*made])}
+    for name, statement in made.items():
+        if name not in there:
+            cursor.execute(statement)
+
+
+def _objects_named(cursor: sqlite3.Cursor, names: list[str]) -> list[tuple[str, str]]:
+    query = _NAMED.format(names=", ".join("?" * len(names)))
+    return cursor.execute(query, names).fetchall()
+
+
+def _made_by(script: str) -> dict[str, str]:
+    """Return the statements of a script by the names of what they make."""
+    return {
+        words[2]: statement
+        for statement in _statements(script)
+        if (words := statement.split(maxsplit=3))[1] in ("TABLE", "VIEW", "INDEX")
+    }
 
 
 def _run(cursor: sqlite3.Cursor, name: str) -> None:

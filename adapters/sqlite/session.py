@@ -8,6 +8,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteCursor
 
 from leasehold.adapters.applying import QUESTION_MARK, apply
+from leasehold.adapters.metering import Call
 from leasehold.adapters.queries import named_queries
 from leasehold.adapters.sqlite import schema
 from leasehold.adapters.sqlite.recorder import Recorder
@@ -41,12 +42,17 @@ VALUES (?, ?, ?, ?, ?)
 class SQLiteSession:
     """One transaction on one connection."""
 
-    __slots__ = ("_clock", "_queries", "_recorder", "cursor")
+    __slots__ = ("_clock", "_queries", "_recorder", "call", "cursor")
 
     def __init__(
-        self, driver: sqlite3.Connection, recorder: Recorder, clock: Clock
+        self,
+        driver: sqlite3.Connection,
+        recorder: Recorder,
+        clock: Clock,
+        call: Call | None = None,
     ) -> None:
         """Begin on a connection whose transaction is open."""
+        self.call = call
         self.cursor = driver.cursor()
         self._recorder = recorder
         self._clock = clock
@@ -71,6 +77,9 @@ class SQLiteSession:
 
     def lock_names(self, names: Sequence[str]) -> None:
         """Do nothing: the transaction keeps all other writers out."""
+
+    def be_brief(self) -> None:
+        """Do nothing: the transaction holds the only lock there is."""
 
     def fetch_all(self, query: str, **parameters: object) -> list[Row]:
         """Run a named query and return its rows."""
@@ -115,8 +124,8 @@ class SQLiteSession:
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
     def projection_version(self) -> int:
-        """Return which version of the projections made the rows."""
-        return schema.versions(self.cursor)["projection_version"]
+        """Return which version of the projections made the rows; 0 without them."""
+        return schema.rows_version(self.cursor, PROJECTION_VERSION)
 
     def empty_projections(self) -> None:
         """Make the projected tables anew; best-effort frames are carried over."""

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from leasehold.adapters.metering import Call
 from leasehold.adapters.sqlite import schema
 from leasehold.adapters.sqlite.connecting import Target
 from leasehold.adapters.sqlite.transacting import Transaction, Transactions
-from leasehold.adapters.store import Clock, Polling
+from leasehold.adapters.sqlite.triggers import triggers_off
+from leasehold.adapters.store import Clock, Polling, told_of_triggers
 from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
@@ -61,7 +63,8 @@ class SQLiteStore:
         """Make the tables of a new store, refuse a later one.
 
         Returns:
-            Whether the projections are of an earlier version and must be rebuilt.
+            Whether the projections are of an earlier version, or gone, and must be
+            rebuilt.
         """
         stored = self.stored_versions()
         if not stored and self.read_only:
@@ -76,20 +79,26 @@ class SQLiteStore:
                     schema.create(session.cursor, PROJECTION_VERSION)
                     return False
         check_versions(stored, schema.SCHEMA_VERSION, shown=self.shown)
-        is_older = stored["projection_version"] < PROJECTION_VERSION
+        with self.read() as session:
+            is_older = session.projection_version() < PROJECTION_VERSION
         if not is_older and not self.read_only:
-            self._restore_header()
+            self._complete()
         return is_older
 
-    def _restore_header(self) -> None:
-        """Write the versions into the header anew, where a dump has left them out."""
+    def _complete(self) -> None:
+        """Write the versions into the header anew, where a dump has left them out.
+
+        Make the views that were not known yet when the store was made.
+        """
         with self.read() as session:
-            if schema.has_generation(session.cursor, PROJECTION_VERSION):
+            has_generation = schema.has_generation(session.cursor, PROJECTION_VERSION)
+            if has_generation and not schema.lacks_views(session.cursor):
                 return
         with self.write(any_version=True) as session:
             stored = schema.versions(session.cursor)
             if stored["projection_version"] == PROJECTION_VERSION:
                 schema.note_generation(session.cursor, PROJECTION_VERSION)
+                schema.make_views(session.cursor)
 
     def read(
         self,
@@ -105,11 +114,14 @@ class SQLiteStore:
         """
         return self._transactions.read(any_text=any_text)
 
-    def write(self, *, any_version: bool = False) -> Transaction:
+    def write(
+        self, *, any_version: bool = False, call: Call | None = None
+    ) -> Transaction:
         """Open a session that holds the write lock.
 
         Args:
             any_version: Whether the tables may be of another version: to make them.
+            call: Is told how long the commit took.
 
         Raises:
             StoreError: The store was opened to be read only; `schema_version`: another
@@ -118,7 +130,7 @@ class SQLiteStore:
         if self.target.read_only:
             message = f"{self.target.shown} was opened with read_only=True"
             raise StoreError(message)
-        return self._transactions.write(any_version=any_version)
+        return self._transactions.write(any_version=any_version, call=call)
 
     def stored_versions(self) -> dict[str, int]:
         """Return the versions that the store was written by; empty for a new one."""
@@ -137,6 +149,8 @@ class SQLiteStore:
             versions = schema.versions(cursor)
             (journal_mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
             events, last = cursor.execute(_LOG_SIZE).fetchone()
+            off = triggers_off(cursor)
+            now_ms = session.now_ms()
         return {
             "backend": self.backend.value,
             "backend_version": sqlite3.sqlite_version,
@@ -147,6 +161,10 @@ class SQLiteStore:
             "wal_bytes": _size(None if path is None else Path(f"{path}-wal")),
             "events": events,
             "last_position": last,
+            "settled_position": last,
+            "lag": 0,
+            "triggers": told_of_triggers(off),
+            "at_ms": now_ms,
         }
 
     def query_plain(

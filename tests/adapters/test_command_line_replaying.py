@@ -215,6 +215,12 @@ def test_why_as_json_has_the_values_and_the_event(run, story):
 
 def test_why_refuses_what_is_not_there(refused, story):
     assert "column must be one of execution_id" in refused("why", str(FILM), "colour")
+    line = refused("why", str(FILM), "outcome")
+    assert line.endswith("is a column of an attempt: say of which with --attempt N")
+    line = refused("why", str(FILM), "priority", "--attempt", "0")
+    assert line.endswith("is a column of the execution: leave --attempt out")
+    line = refused("why", str(FILM), "colour", "--attempt", "0")
+    assert "column must be one of execution_id" in line
     line = refused("why", str(FILM), "outcome", "--attempt", "7")
     assert line.endswith("has no row with outcome for attempt 7")
     assert refused("why", str(UUID(int=7)), "priority").endswith("not in this store")

@@ -21,7 +21,15 @@ FOLDERS = {
     "projections": "leasehold/projections",
 }
 IMPORT_MS_MAX = 60
-HEAVY = ("sqlite3", "psycopg", "eventsourcing", "typer", "rich", "click")
+HEAVY = (
+    "sqlite3",
+    "psycopg",
+    "eventsourcing",
+    "opentelemetry",
+    "typer",
+    "rich",
+    "click",
+)
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +61,11 @@ def installed_name(path: Path) -> str:
     raise AssertionError(path)
 
 
-def test_every_module_and_query_is_in_the_wheel(wheel):
+def test_every_module_query_and_template_is_in_the_wheel(wheel):
     sources = {
         path.relative_to(ROOT)
         for folder in ("adapters", "domain", "projections")
-        for suffix in ("py", "sql", "typed")
+        for suffix in ("py", "sql", "typed", "html", "css", "js")
         for path in (ROOT / folder).rglob(f"*.{suffix}")
     }
     expected = {installed_name(path) for path in sources}
@@ -77,7 +85,8 @@ def test_the_metadata_says_what_pyproject_says(wheel):
     assert metadata["Name"] == "leasehold"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra")) == {"all", "cli", "postgres", "test"}
+    extras = {"all", "cli", "otel", "postgres", "sign", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == extras
     always = [
         line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
     ]

@@ -241,6 +241,38 @@ def test_rights_outlive_a_rebuild(url_of, statement_as, clock) -> None:
             statement_as("worker", statement)
 
 
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_views_that_came_later_are_for_those_who_may_read_the_tables(
+    is_rebuilt, url_of, statement_as, own_server, schema, clock
+) -> None:
+    with leasehold.open(url_of("worker"), clock=clock) as ledger:
+        worked(ledger)
+        rows = ledger.read.tenures()
+    owner = url_as(own_server, "leasehold_owner", schema=schema)
+    statement_as("owner", "DROP VIEW tenure, tenure_recorded")
+    statement_as("owner", "DROP INDEX lease_event_refused")
+    statement_as("owner", "REVOKE SELECT ON attempt FROM leasehold_worker")
+    # Who owns nothing makes nothing, and does without.
+    for role in ("worker", "auditor"):
+        with leasehold.open(url_of(role), clock=clock, read_only=False) as ledger:
+            if role == "auditor":
+                assert ledger.read.tenures() == rows
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            statement_as(role, "SELECT FROM tenure")
+    if is_rebuilt:
+        statement_as(
+            "owner", "UPDATE leasehold_meta SET value = '0' WHERE key LIKE 'proj%'"
+        )
+    leasehold.open(owner).close()
+    for view in ("tenure", "tenure_recorded"):
+        assert statement_as("auditor", f"SELECT lease_epoch FROM {view}") == [(1,)]
+        # It would show what is in `attempt`.
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            statement_as("worker", f"SELECT FROM {view}")
+    with leasehold.open(url_of("auditor"), read_only=True, clock=clock) as ledger:
+        assert ledger.read.tenures() == rows
+
+
 def test_a_worker_can_end_a_transaction_of_its_own_that_lost_its_client(
     url_of, clock, monkeypatch
 ) -> None:

@@ -105,6 +105,58 @@ def rows_read(plan: dict[str, Any]) -> int:
     return int(own * plan["Actual Loops"]) + sum(below)
 
 
+def plan_of(
+    ledger: leasehold.Ledger, name: str, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Run a named query; return what the server did for it."""
+    query = named_queries("leasehold.adapters.postgres")[name]
+    store: Any = ledger._store  # type: ignore[attr-defined]
+    with store.write() as session:
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()
+        (row,) = session.connection.execute(explain, values).fetchall()
+    ((explained,),) = row.values()
+    plan: dict[str, Any] = explained["Plan"]
+    return plan
+
+
+STEPS = (("acquired", "claim"), ("renewed", "renew"), ("revoked", "completed"))
+
+
+def fill_with_tenures(outsider: Any, *, one_execution: bool) -> None:
+    """Make up rows of `lease_event`: tenures of three rows, each after the other."""
+    for step, (kind, cause) in enumerate(STEPS):
+        outsider.execute(
+            f"INSERT INTO lease_event SELECT 3 * n + {step},"
+            f" 'e' || {'0' if one_execution else 'n'}, 0, 'l' || n, 1, '{kind}',"
+            f" '{cause}', 'w', NULL, NULL, 1000, {step}, NULL, NULL, NULL"
+            f" FROM generate_series(1, {WAITING}) AS n"
+        )
+    outsider.execute(
+        "INSERT INTO stored_events (notification_id, originator_id,"
+        f" originator_version, topic, state) VALUES ({9 * WAITING}, 'x', 1, 'x', '')"
+    )
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+@pytest.mark.parametrize("one_execution", [False, True])
+@pytest.mark.parametrize("name", ["tenures", "tenures_of_worker"])
+def test_a_page_of_tenures_reads_little_of_a_large_table(
+    name: str,
+    one_execution: bool,
+    is_analyzed: bool,
+    ledger: leasehold.Ledger,
+    outsider: Any,
+) -> None:
+    fill_with_tenures(outsider, one_execution=one_execution)
+    if is_analyzed:
+        outsider.execute("ANALYZE lease_event")
+    values = {"after": 3 * WAITING // 2, "most": 10, "worker_id": "w"}
+    values |= dict.fromkeys(("now_ms", "lane_id", "since_ms"))
+    plan = plan_of(ledger, name, values)
+    assert plan["Actual Rows"] == 10
+    assert rows_read(plan) < ROWS_LOOKED_AT_MAX
+
+
 def test_a_claim_reads_little_of_a_queue_that_grew_since_it_was_analyzed(
     ledger: leasehold.Ledger, outsider: Any
 ) -> None:
@@ -115,14 +167,8 @@ def test_a_claim_reads_little_of_a_queue_that_grew_since_it_was_analyzed(
         "'execution_id', gen_random_uuid()::text))).*"
         f" FROM exec_state AS s, generate_series(1, {WAITING})"
     )
-    query = named_queries("leasehold.adapters.postgres")["candidates"]
     values = {"lane_id": "default", "now_ms": None, "offered": "[]", "depth": 16}
-    store: Any = ledger._store  # type: ignore[attr-defined]
-    with store.write() as session:
-        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()
-        (row,) = session.connection.execute(explain, values).fetchall()
-    ((explained,),) = row.values()
-    assert 0 < rows_read(explained["Plan"]) < ROWS_LOOKED_AT_MAX
+    assert 0 < rows_read(plan_of(ledger, "candidates", values)) < ROWS_LOOKED_AT_MAX
 
 
 def test_a_rebuild_on_opening_waits_for_those_who_read(

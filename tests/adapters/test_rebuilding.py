@@ -4,10 +4,11 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from twins import differences, replayed
 
 import leasehold
 from leasehold.adapters import rebuilding
-from leasehold.adapters.rebuilding import differences, rebuild_projections, replayed
+from leasehold.adapters.rebuilding import rebuild_projections
 from leasehold.adapters.sqlite.schema import SCHEMA_VERSION
 from leasehold.projections.registry import KEYS, PROJECTION_VERSION
 

@@ -39,6 +39,13 @@ def shared(shared_url: str, clock: Callable[[], int]) -> Iterator[leasehold.Ledg
 
 
 @pytest.fixture
+def another(another_url: str, clock: Callable[[], int]) -> Iterator[leasehold.Ledger]:
+    """Give a second store of the same kind, which is empty."""
+    with leasehold.open(another_url, clock=clock, durability="normal") as ledger:
+        yield ledger
+
+
+@pytest.fixture
 def fresh() -> Iterator[Callable[..., leasehold.Ledger]]:
     """Open private stores that are empty: `fresh(clock=…)`."""
     opened: list[leasehold.Ledger] = []

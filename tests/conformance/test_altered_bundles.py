@@ -12,7 +12,10 @@ from reading_all import bare_log, tables
 
 import leasehold
 from leasehold.adapters.codec import FIRST_HASH, encode
-from leasehold.domain.executions import ExecutionBecameEligible
+from leasehold.domain.executions import (
+    ExecutionBecameEligible,
+    ExecutionReprioritised,
+)
 
 SETTINGS = settings(
     deadline=None,
@@ -266,6 +269,55 @@ def test_forged_events_that_no_store_wrote_are_refused(target, bundle) -> None:
         [created[:-1] + b"\r\n"],
     ):
         assert "line " in refused(target, closed([header, *forged]))
+
+
+def test_an_event_in_a_stream_of_another_execution_is_refused(target, bundle) -> None:
+    header, created, *_ = lines_of(bundle)
+    other = ExecutionBecameEligible(
+        execution_id="00000000-0000-7000-8000-000000000001",
+        occurred_at_ms=2 * 10**12,
+        eligible_at_ms=1,
+    )
+    told = json.loads(created)
+    for stream_id, version, head in (
+        (told["stream"], 2, told["state"]["sha256"]),
+        (f"{told['stream']}/refusals", 1, FIRST_HASH),
+    ):
+        forged = line_of(other, stream_id, 2, version, head)
+        message = refused(target, closed([header, created, forged]))
+        assert message.startswith("line 3 ")
+        assert "not of the stream" in message
+
+
+@pytest.mark.parametrize("at_ms", [0, -1, 2**62])
+def test_a_time_that_no_store_would_have_written_is_refused(
+    at_ms, target, bundle
+) -> None:
+    header, created, *_ = lines_of(bundle)
+    told = json.loads(created)
+    event = ExecutionBecameEligible(
+        execution_id=told["stream"], occurred_at_ms=at_ms, eligible_at_ms=1
+    )
+    forged = line_of(event, told["stream"], 2, 2, told["state"]["sha256"])
+    message = refused(target, closed([header, created, forged]))
+    assert message.startswith("line 3 ")
+    assert "time" in message
+
+
+def test_a_number_that_no_store_can_hold_is_no_bare_error(target, bundle) -> None:
+    header, created, *_ = lines_of(bundle)
+    told = json.loads(created)
+    event = ExecutionReprioritised(
+        execution_id=told["stream"],
+        occurred_at_ms=2 * 10**12,
+        priority=2**80,
+        actor="ann",
+    )
+    forged = line_of(event, told["stream"], 2, 2, told["state"]["sha256"])
+    before = bare_log(target), tables(target)
+    with pytest.raises(leasehold.LeaseholdError, match=r"too large|out of range"):
+        target.import_bundle(io.BytesIO(closed([header, created, forged])))
+    assert (bare_log(target), tables(target)) == before
 
 
 def test_a_summary_that_is_none_is_refused(target, start_elsewhere) -> None:

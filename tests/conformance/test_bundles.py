@@ -1,5 +1,6 @@
 """Bundles: a history leaves one store and comes into another one."""
 
+import errno
 import io
 import json
 import os
@@ -20,13 +21,6 @@ UMASK = 0o027
 @pytest.fixture
 def bundle(told):
     return exported(told)
-
-
-@pytest.fixture
-def another(another_url, clock):
-    """Give a second store of the same kind, which is empty."""
-    with leasehold.open(another_url, clock=clock, durability="normal") as ledger:
-        yield ledger
 
 
 def ids_of(ledger):
@@ -208,6 +202,20 @@ def test_wrong_places_are_named(ledger, wrong) -> None:
         ledger.import_bundle(wrong)
 
 
+def test_files_that_are_not_open_for_it_are_named(told, tmp_path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as to_write, path.open("rb") as to_read:
+        with pytest.raises(leasehold.InvalidInputError, match="open and writable"):
+            told.export(to_read)
+        with pytest.raises(leasehold.InvalidInputError, match="open and readable"):
+            told.import_bundle(to_write)
+    for closed_file in (to_write, to_read):
+        with pytest.raises(leasehold.InvalidInputError, match="target"):
+            told.export(closed_file)
+        with pytest.raises(leasehold.InvalidInputError, match="source"):
+            told.import_bundle(closed_file)
+
+
 class Unseekable(io.RawIOBase):
     """A stream that is read once, a few bytes at a time."""
 
@@ -257,6 +265,52 @@ def test_a_target_may_be_a_path_or_a_file(told, bundle, tmp_path) -> None:
     assert (tmp_path / "three").read_bytes() == bundle
 
 
+class TakesLittle:
+    """A target that takes a part of what it is given, as raw files may."""
+
+    def __init__(self):
+        self.content = b""
+
+    def write(self, given):
+        taken = bytes(given[:100])
+        self.content += taken
+        return len(taken)
+
+
+class TellsNothing(TakesLittle):
+    """A target that takes all of it, and does not tell how much that was."""
+
+    def write(self, given):
+        self.content += given
+
+
+@pytest.mark.parametrize("kind", [TakesLittle, TellsNothing])
+def test_a_target_gets_all_of_it_however_it_takes_it(kind, told, bundle) -> None:
+    target = kind()
+    told.export(target)
+    assert target.content == bundle
+
+
+def test_an_error_of_a_file_of_the_callers_is_its_own(told, bundle) -> None:
+    class Broken(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, given):
+            raise OSError(errno.ENOSPC, "full")
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="full"):
+        told.export(Broken())
+    with pytest.raises(OSError, match="broken"):
+        told.import_bundle(Broken())
+
+
 def test_a_path_is_replaced_as_it_is(told, bundle, tmp_path) -> None:
     old, link = tmp_path / "old", tmp_path / "link"
     old.write_bytes(b"old")
@@ -274,6 +328,15 @@ def test_a_path_is_replaced_as_it_is(told, bundle, tmp_path) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o666 & ~UMASK
     assert {it.name for it in tmp_path.iterdir()} >= {"old", "link", "new"}
     assert not [it for it in tmp_path.iterdir() if it.name.startswith(".leasehold")]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(
+    told, tmp_path, monkeypatch
+) -> None:
+    path, there = tmp_path / "bundle", []
+    monkeypatch.setattr(os, "fsync", lambda _: there.append(path.exists()))
+    told.export(path)
+    assert (there, path.exists()) == ([False], True)
 
 
 def test_a_device_is_written_to_and_stays_one(told) -> None:

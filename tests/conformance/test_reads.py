@@ -238,6 +238,7 @@ def test_reads_write_nothing(ledger, clock, start, snapshot) -> None:
         ledger.read.executions()
         ledger.read.attempts(one)
         ledger.read.lease_events()
+        ledger.read.tenures()
         ledger.read.frames(one, 0)
         ledger.read.expired_leases()
         ledger.read.lanes()

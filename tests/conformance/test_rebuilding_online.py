@@ -243,6 +243,39 @@ def test_writers_go_on_meanwhile(shared, shared_url, outsider) -> None:
     assert shared.rebuild() == []
 
 
+def at_the_end(call):
+    """Make a progress that calls once, when all was read and nothing was put right."""
+    called = []
+
+    def progress(done, total):
+        if done == total and not called:
+            called.append(call())
+
+    return progress
+
+
+def test_what_happens_before_the_repair_is_taken_into_it(shared, outsider) -> None:
+    one = shared.create_execution(lane_id="busy", payload=b"work")
+    handle = shared.claim("busy", worker_id="w")
+    outsider.execute("DELETE FROM exec_blob WHERE execution_id = ?", str(one))
+    (found,) = shared.rebuild(at_the_end(lambda: shared.complete(handle, b"done")))
+    assert (found.after["payload"], found.after["result"]) == (b"work", b"done")
+    assert shared.read.execution(one).result == b"done"
+    assert shared.verify().ok
+
+
+def test_what_a_later_version_took_over_meanwhile_is_left_alone(
+    shared, outsider
+) -> None:
+    outsider.execute("UPDATE exec_state SET priority = 77 WHERE lane_id = 'mails'")
+    before = tables(shared)
+    later = "UPDATE leasehold_meta SET value = '99' WHERE key = 'projection_version'"
+    with pytest.raises(leasehold.StoreError, match="another version") as refused:
+        shared.rebuild(at_the_end(lambda: outsider.execute(later)))
+    assert refused.value.code == "schema_version"
+    assert tables(shared) == before
+
+
 def started(url, *arguments):
     """Start a process that rebuilds, and wait until it is in the midst."""
     process = subprocess.Popen(

@@ -201,6 +201,25 @@ def test_each_original_is_named_once(secretive, ledger, fresh) -> None:
     assert store.verify().ok
 
 
+def test_a_store_that_took_redacted_ones_in_says_so_in_its_own(
+    secretive, fresh
+) -> None:
+    one, other = [it.execution_id for it in secretive.read.executions()][:2]
+    store, originals = fresh(), []
+    for execution_id in (one, other):
+        bundle = exported(secretive, [execution_id], redact=True)
+        taken = store.import_bundle(io.BytesIO(bundle))
+        originals.append(taken.header.original_sha256)
+        if execution_id == one:
+            assert exported(store) == bundle
+    header = store.export(io.BytesIO()).header
+    both = hashlib.sha256(",".join(originals).encode()).hexdigest()
+    assert header == leasehold.BundleHeader(redacted=True, original_sha256=both)
+    twin = fresh()
+    twin.import_bundle(io.BytesIO(exported(store)))
+    assert twin.verify().redacted_from == (both,)
+
+
 def test_the_lease_story_is_the_same(secretive, fresh) -> None:
     store = fresh()
     store.import_bundle(io.BytesIO(exported(secretive, redact=True)))

@@ -83,6 +83,17 @@ CHANGES = {
         " SELECT originator_id, originator_version, 'x', state"
         " FROM stored_events LIMIT 1"
     ),
+    "upsert on the position": (
+        "INSERT INTO stored_events"
+        " (notification_id, originator_id, originator_version, topic, state)"
+        " SELECT notification_id, 'x', 1, 'x', state"
+        " FROM stored_events WHERE true LIMIT 1"
+        " ON CONFLICT (notification_id) DO UPDATE SET topic = 'x'"
+    ),
+    "update from a query": (
+        "UPDATE stored_events SET topic = one.topic FROM (SELECT 'x' AS topic) AS one"
+    ),
+    "delete with what was deleted": "DELETE FROM stored_events RETURNING topic",
     "upsert": (
         "INSERT INTO stored_events (originator_id, originator_version, topic, state)"
         " SELECT originator_id, originator_version, 'x', state"

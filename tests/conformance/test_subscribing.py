@@ -386,6 +386,27 @@ def test_what_is_before_a_damaged_event_is_given(shared_url, outsider) -> None:
                     assert subscription.position == 3
 
 
+def test_what_is_committed_before_the_watch_begins_is_not_waited_for(
+    ledger, monkeypatch
+) -> None:
+    class Late:
+        """Begins to watch when all has been committed."""
+
+        def begin(self):
+            ledger.create_execution()
+
+        def wait(self, timeout_s, stopped):
+            message = "it waits for what is there"
+            raise AssertionError(message)
+
+        def close(self):
+            pass
+
+    with ledger.subscribe(after=0) as subscription:
+        monkeypatch.setattr(ledger._store, "watch", Late)
+        assert positions(subscription.next_events(20)) == [1]
+
+
 FORK = """
 import os, sys, leasehold
 

@@ -205,6 +205,22 @@ def test_an_event_of_a_lease_that_moved_is_found_by_its_row(shared, log) -> None
     assert shared.verify().ok
 
 
+def test_an_event_that_moved_is_found_by_its_time(shared, log, clock) -> None:
+    """A single frame: no stream and no row tells where it stood."""
+    shared.create_execution(lane_id="moved")
+    handle = shared.claim("moved", worker_id="w")
+    shared.append_frame(handle, leasehold.Frame(b"x"))
+    position = shared.read.settled_position()
+    clock.advance(1_000)
+    shared.complete(handle)
+    assert shared.verify().ok
+    last = shared.read.settled_position()
+    log.change(position, notification_id=last + 10)
+    report = shared.verify()
+    assert first_position(report, [FaultKind.ORDER]) == last + 10
+    assert {it.execution_id for it in report.faults} == {str(handle.execution_id)}
+
+
 def test_a_moved_event_is_found_by_a_checkpoint(shared, log) -> None:
     line = shared.checkpoint()
     whole = [it for it in log.rows if log.next_of(it) is None]

@@ -8,8 +8,10 @@ it, one of them running. What evolves here is made up and undone after each test
 import gzip
 import io
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,6 +111,37 @@ def test_it_opens_to_be_read_only(url: str, path: Path) -> None:
         assert ledger.verify().ok
         assert len(ledger.read.events()) == EVENTS
     assert path.read_bytes() == before
+
+
+TENURES = "SELECT lease_id, renewals, ended_by, refusals FROM tenure ORDER BY event_id"
+
+
+def test_its_tenures_can_be_read_although_it_has_no_view_of_them(
+    url: str, path: Path
+) -> None:
+    before = path.read_bytes()
+    with leasehold.open(url, read_only=True, clock=later) as ledger:
+        tenures = ledger.read.tenures()
+        acquired = ("acquired", "reclaimed")
+        assert [row.event_id for row in tenures] == [
+            row.event_id
+            for row in ledger.read.lease_events()
+            if row.event_type in acquired
+        ]
+    assert path.read_bytes() == before
+    with closing(sqlite3.connect(path)) as plain:
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            plain.execute(TENURES)
+        # Not a row is made anew when it is opened and gets the view.
+        plain.execute("UPDATE summary SET version = version + 70")
+        plain.commit()
+        with leasehold.open(url, clock=later) as ledger:
+            assert ledger.read.tenures() == tenures
+        shown = plain.execute(TENURES).fetchall()
+        assert plain.execute("SELECT min(version) > 70 FROM summary").fetchone() == (1,)
+    assert shown == [
+        (str(row.lease_id), row.renewals, row.ended_by, row.refusals) for row in tenures
+    ]
 
 
 def test_its_past_can_be_visited(ledger: leasehold.Ledger) -> None:

@@ -14,9 +14,10 @@ from golden_files import (
     store_in_memory,
 )
 from make_samples import rows_path, rows_text
+from twins import differences, replayed
 
 import leasehold
-from leasehold.adapters.rebuilding import differences, rebuild_projections, replayed
+from leasehold.adapters.rebuilding import rebuild_projections
 from leasehold.adapters.sqlite.connecting import Target
 from leasehold.adapters.sqlite.store import SQLiteStore
 from leasehold.domain.catalogue import BY_TOPIC

@@ -23,6 +23,7 @@ pytest.register_assert_rewrite(
     "pair",
     "processes",
     "store_checks",
+    "tenure_checks",
     "worker_actions",
 )
 

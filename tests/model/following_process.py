@@ -20,7 +20,7 @@ from typing import Any
 from processes import begin_together
 
 import leasehold
-from leasehold.adapters import following
+from leasehold.adapters import projecting
 
 EVENTS_EACH = 5
 NAME = "counts"
@@ -91,7 +91,7 @@ def crash_on_order() -> None:
 
 def run_to_the_crash(order: dict[str, Any]) -> None:
     """Catch up with the log, as far as it goes."""
-    following.BATCH = order["batch"]  # type: ignore[misc]
+    projecting.BATCH = order["batch"]  # type: ignore[misc]
     projection = Counts(
         is_postgres=order["is_postgres"], at=order["at"], stage=order["stage"]
     )

@@ -19,6 +19,7 @@ from store_checks import (
     assert_tables_equal_their_replay,
 )
 from stores import in_memory
+from tenure_checks import assert_tenures_are_right
 
 import leasehold
 
@@ -62,6 +63,7 @@ class Pair:
                 compare_history(self.ledger.read, execution)
             assert_log_is_whole(self.store.query)
             assert_epochs_rise_by_one(self.store.query)
+            assert_tenures_are_right(self.ledger.read, self.model.clock_ms)
             assert_tables_equal_their_replay(self.ledger)
         finally:
             self.opening.__exit__(None, None, None)

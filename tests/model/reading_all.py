@@ -34,6 +34,8 @@ def everything(
     }
     if now:
         answers["expired"] = read.expired_leases(), read.expired_leases(1)
+        answers["orphan"] = read.oldest_orphan()
+        answers["tenures"] = paged(read, "event_id", "tenures")
     for topic in BY_TOPIC:
         answers[topic] = read.events(topics=[topic])
     for execution_id in ids:

@@ -7,11 +7,13 @@ same millisecond may be stored in either order.
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import History, seeded_draws
 from stores import NewStore, in_a_schema, in_memory
+from tenure_checks import assert_tenures_are_right
 
 import leasehold
 from leasehold.adapters.guarding import REFUSAL_COUNTS
@@ -41,10 +43,15 @@ def made(new_store: NewStore, seed: int) -> dict[str, list[Any]]:
         with behind.read() as session:
             tables = {name: list(session.rows(name)) for name in KEYS}
         core = list(store.query(EXEC_CORE))
+        assert assert_tenures_are_right(store.ledger.read, history.now_ms) > 0
+        tenures = [asdict(row) for row in store.ledger.read.tenures()]
     places = {row[-1]: row[:2] for row in log}
     for row in tables["lease_event"]:
         row["event_id"] = places[row["event_id"]]
     tables["lease_event"].sort(key=lambda row: row["event_id"])
+    for tenure in tenures:
+        tenure["event_id"] = places[tenure["event_id"]]
+    tables["tenure"] = sorted(tenures, key=lambda row: row["event_id"])
     log = [row[:-1] for row in log]
     return {"answers": history.answers, "log": log, "exec_core": core, **tables}
 

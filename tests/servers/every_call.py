@@ -211,12 +211,19 @@ READS: dict[str, Callable[[Any, Any], Any]] = {
     "lease events of a worker": (
         lambda ledger, one: ledger.read.lease_events(worker_id="w")
     ),
+    "tenures": lambda ledger, one: ledger.read.tenures(),
+    "tenures of one": lambda ledger, one: ledger.read.tenures(one),
+    "tenures of a worker": lambda ledger, one: ledger.read.tenures(worker_id="w"),
+    "tenures of a lane": (
+        lambda ledger, one: ledger.read.tenures(lane_id="default", since_ms=1)
+    ),
     "summary": lambda ledger, one: ledger.read.summary(one, 0),
     "frames": lambda ledger, one: ledger.read.frames(one, 0),
     "frames as they come": (
         lambda ledger, one: ledger.read.tail_frames(one, 0, None, 10)
     ),
     "expired leases": lambda ledger, one: ledger.read.expired_leases(),
+    "oldest orphan": lambda ledger, one: ledger.read.oldest_orphan(),
     "lanes": lambda ledger, one: ledger.read.lanes(),
     "counts": lambda ledger, one: ledger.read.counts(),
     "history": lambda ledger, one: ledger.read.history(one),

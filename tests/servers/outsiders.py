@@ -41,8 +41,45 @@ CHANGES_IN_SQLITE = {
         " FROM stored_events WHERE true LIMIT 1"
         " ON CONFLICT DO UPDATE SET topic = 'x'"
     ),
+    "replace by rowid": (
+        "REPLACE INTO stored_events"
+        " (rowid, originator_id, originator_version, topic, state)"
+        " SELECT rowid, 'x', 1, 'x', x'00' FROM stored_events LIMIT 1"
+    ),
+    "replace by a position in text": (
+        "INSERT OR REPLACE INTO stored_events"
+        " (oid, originator_id, originator_version, topic, state)"
+        " SELECT ' ' || _rowid_, 'x', 1, 'x', x'00' FROM stored_events LIMIT 1"
+    ),
+    "replace by a version in text": (
+        "REPLACE INTO stored_events"
+        " (originator_id, originator_version, topic, state)"
+        " SELECT originator_id, '' || originator_version, 'x', x'00'"
+        " FROM stored_events LIMIT 1"
+    ),
+    "replace all": (
+        "REPLACE INTO stored_events SELECT notification_id, originator_id,"
+        " originator_version, 'x', state FROM stored_events"
+    ),
+    "replace all by those before": (
+        "REPLACE INTO stored_events SELECT notification_id + 1, originator_id,"
+        " originator_version, topic, state FROM stored_events"
+    ),
+    "insert or ignore": (
+        "INSERT OR IGNORE INTO stored_events SELECT * FROM stored_events LIMIT 1"
+    ),
+    "move by rowid": "UPDATE stored_events SET rowid = rowid + 1000",
 }
 CHANGES_IN_POSTGRES = {
+    "truncate with others": "TRUNCATE exec_blob, stored_events",
+    "delete in a query": (
+        "WITH gone AS (DELETE FROM stored_events RETURNING 1) SELECT * FROM gone"
+    ),
+    "update in a query": (
+        "WITH changed AS (UPDATE stored_events SET topic = 'x' RETURNING 1)"
+        " SELECT * FROM changed"
+    ),
+    "delete in a block": "DO 'BEGIN DELETE FROM stored_events; END'",
     "truncate": "TRUNCATE stored_events",
     "truncate with what hangs on it": "TRUNCATE stored_events CASCADE",
     "truncate and begin anew": "TRUNCATE stored_events RESTART IDENTITY",

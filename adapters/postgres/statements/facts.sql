@@ -1,4 +1,5 @@
--- What a person asks first: versions, settings, sizes, and who holds readers back.
+-- What a person asks first: versions, settings, sizes, who holds readers back, and what
+-- keeps the server from clearing up: a transaction that is old, or was left prepared.
 SELECT
     current_setting('server_version') AS backend_version,
     current_schema() AS schema,
@@ -31,6 +32,32 @@ SELECT
     holder.state AS held_back_by_state,
     floor(
         extract(EPOCH FROM clock_timestamp() - holder.xact_start) * 1000
-    )::bigint AS held_back_for_ms
+    )::bigint AS held_back_for_ms,
+    (
+        SELECT seqcache FROM pg_catalog.pg_sequence
+        WHERE seqrelid = 'stored_events_notification_id_seq'::regclass
+    ) AS sequence_cache,
+    oldest.pid AS oldest_transaction_by,
+    oldest.application_name AS oldest_transaction_by_application,
+    host(oldest.client_addr) AS oldest_transaction_by_address,
+    oldest.state AS oldest_transaction_by_state,
+    floor(
+        extract(EPOCH FROM clock_timestamp() - oldest.xact_start) * 1000
+    )::bigint AS oldest_transaction_for_ms,
+    (
+        SELECT floor(extract(EPOCH FROM clock_timestamp() - min(prepared)) * 1000)
+        FROM pg_catalog.pg_prepared_xacts
+        WHERE database = current_database()
+    )::bigint AS prepared_for_ms,
+    floor(extract(EPOCH FROM clock_timestamp()) * 1000)::bigint AS at_ms
 FROM leasehold_lowest_floor() AS floors
 LEFT JOIN pg_catalog.pg_stat_activity AS holder ON holder.pid = floors.held_by
+LEFT JOIN LATERAL (
+    SELECT a.pid, a.application_name, a.client_addr, a.state, a.xact_start
+    FROM pg_catalog.pg_stat_activity AS a
+    WHERE a.datname = current_database()
+        AND a.pid <> pg_backend_pid()
+        AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
+    ORDER BY greatest(age(a.backend_xmin), age(a.backend_xid)) DESC
+    LIMIT 1
+) AS oldest ON TRUE

@@ -1,0 +1,215 @@
+"""Held leases while processes stop and fork, and while the store hangs.
+
+`LEASEHOLD_HOLD_SECONDS` sets how long two hundred leases are held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import holding_process
+import pytest
+
+import leasehold
+
+PROGRAM = Path(holding_process.__file__)
+HOLD_S = float(os.environ.get("LEASEHOLD_HOLD_SECONDS", "3"))
+WITHIN_S = 60
+LEASES = 200
+
+
+@pytest.fixture
+def ledger(shared_url):
+    """Open each store that can be shared, on its own clock."""
+    with leasehold.open(shared_url, durability="normal") as opened:
+        yield opened
+
+
+def claim(ledger, lane_id="default", **terms):
+    """Return a handle of a new execution, and when it was asked for."""
+    ledger.create_execution(lane_id=lane_id)
+    sent_at_s = time.monotonic()
+    handle = ledger.claim(lane_id, worker_id="w", **terms)
+    assert handle is not None
+    return handle, sent_at_s
+
+
+def claim_when_free(ledger, lane_id):
+    until_s = time.monotonic() + WITHIN_S
+    while (handle := ledger.claim(lane_id, worker_id="other")) is None:
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    return handle
+
+
+@pytest.fixture
+def stopped(ledger, shared_url):
+    """Stop a worker until its leases are taken over; return what it saw then."""
+    lane = holding_process.LANE
+    ledger.create_executions([{"lane_id": lane}] * 2)
+    command = [sys.executable, "-W", "error", PROGRAM, shared_url]
+    worker = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert worker.stdout is not None
+        for _ in range(2):
+            assert worker.stdout.readline() == "holding\n"
+        worker.send_signal(signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        taken = [claim_when_free(ledger, lane) for _ in range(2)]
+        time.sleep(max(0, stopped_s + 1.5 - time.monotonic()))
+        worker.send_signal(signal.SIGCONT)
+        output, errors = worker.communicate(timeout=WITHIN_S)
+        assert errors == ""
+        return taken, json.loads(output)
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def test_a_worker_that_was_stopped_notices_before_it_writes(ledger, stopped):
+    taken, (of_thread, of_task) = stopped
+    assert of_thread.pop("told") == ["LeaseExpiredError"]
+    refused = uuid.UUID(of_thread.pop("execution_id"))
+    assert of_thread == {
+        "is_lost": True,
+        "remaining_ms": 0,
+        "event": True,
+        "body": "LeaseExpiredError",
+        "bare": "LeaseConflictError",
+    }
+    assert of_task.pop("execution_id")
+    assert of_task == {"cancelled": True, "body": "LeaseExpiredError"}
+    for handle in taken:
+        assert handle.kind is leasehold.HandleKind.RECLAIMED
+        ledger.complete(handle, b"by the other")
+    refusals = [
+        (row.execution_id, row.operation)
+        for row in ledger.read.lease_events()
+        if row.event_type is leasehold.LeaseEventType.REFUSED
+    ]
+    assert refusals == [(refused, "complete")]
+    assert ledger.audit().ok
+
+
+def test_a_store_that_hangs_for_a_while_loses_no_lease(ledger, outsider):
+    handle, sent_at_s = claim(ledger, lease_ttl_ms=4_000)
+    with ledger.hold(handle, sent_at_s=sent_at_s) as lease:
+        outsider.hold(handle.execution_id)
+        # The renewal is due after 1.3 seconds, and waits.
+        assert not lease.lost.wait(2)
+        outsider.release()
+        until_s = sent_at_s + 6
+        while time.monotonic() < until_s:
+            assert not lease.lost.wait(0.1)
+        lease.complete()
+
+
+def test_a_lease_is_lost_in_time_though_its_renewal_hangs(ledger, outsider):
+    handle, sent_at_s = claim(ledger, lease_ttl_ms=1_000)
+    told = threading.Event()
+    with (
+        pytest.raises(leasehold.LeaseExpiredError),
+        ledger.hold(
+            handle, sent_at_s=sent_at_s, on_lost=lambda lease: told.set()
+        ) as lease,
+    ):
+        outsider.hold(handle.execution_id)
+        try:
+            assert told.wait(WITHIN_S)
+            assert lease.is_lost
+            # The renewal is still under way.
+            (renewing,) = [
+                thread
+                for thread in threading.enumerate()
+                if thread.name == "leasehold-renewing"
+            ]
+            assert renewing.is_alive()
+            assert lease._kept.in_flight == 1
+            lease.check()
+        finally:
+            outsider.release()
+    assert ledger.read.attempt(handle.execution_id, 0).outcome is None
+
+
+def test_two_hundred_leases_of_a_second_are_held(ledger):
+    """Whatever the store is doing besides, none is lost."""
+    ledger.create_executions([{"lane_id": "held"}] * LEASES)
+    with contextlib.ExitStack() as held:
+        leases = []
+        for _ in range(LEASES):
+            sent_at_s = time.monotonic()
+            handle = ledger.claim("held", worker_id="w", lease_ttl_ms=1_000)
+            leases.append(held.enter_context(ledger.hold(handle, sent_at_s=sent_at_s)))
+        until_s = time.monotonic() + HOLD_S
+        while time.monotonic() < until_s:
+            ledger.create_execution(lane_id="load")
+            assert not [lease for lease in leases if lease.is_lost]
+        for lease in leases:
+            lease.complete()
+    assert ledger.read.counts()["completed"] == LEASES
+    report = ledger.audit()
+    assert report.ok
+    assert report.figures.refusals == 0
+    assert report.figures.renewals >= LEASES * (HOLD_S - 1)
+
+
+FORKED = """
+import os, sys, leasehold
+
+def see_in_the_child(ledger, handle, lease):
+    assert lease.is_lost and lease.lost.is_set() and lease.lost.wait(60)
+    assert lease.remaining_ms() == 0
+    calls = [lease.check, lease.progress, lease.complete, lease.renew]
+    for call in (*calls, ledger.hold(handle).__enter__):
+        try:
+            call()
+        except leasehold.StoreError as error:
+            assert "forked" in str(error), error
+        else:
+            raise AssertionError(call)
+    lease.beat()
+    ledger.close()
+
+ledger = leasehold.open(sys.argv[1], durability="normal")
+ledger.create_execution()
+handle = ledger.claim(worker_id="w")
+child = None
+try:
+    with ledger.hold(handle, on_lost=print) as lease:
+        child = os.fork()
+        if child == 0:
+            see_in_the_child(ledger, handle, lease)
+        else:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            assert not lease.is_lost
+            lease.complete(b"by the parent")
+except leasehold.StoreError as error:
+    assert child == 0 and "forked" in str(error), error
+    os._exit(7)
+print(ledger.read.execution(handle.execution_id).result)
+ledger.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_hold_the_lease(shared_url):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, shared_url],
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    told = [line for line in done.stderr.splitlines() if "fork" not in line]
+    assert (done.stdout, told) == ("b'by the parent'\n", [])
