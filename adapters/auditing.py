@@ -8,7 +8,7 @@ the order of positions.
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -17,12 +17,20 @@ from uuid import UUID
 
 from leasehold.adapters import verifying
 from leasehold.adapters.linking import Links
-from leasehold.adapters.repairing import suspected
+from leasehold.adapters.repairing import suspected_by
 from leasehold.adapters.store import ReadSession, Row
 from leasehold.adapters.verifying import FaultKind
-from leasehold.adapters.walking import PAGE, Progress, Walked, event_in, walk
+from leasehold.adapters.walking import (
+    PAGE,
+    Progress,
+    Walked,
+    event_in,
+    pages_by_stream,
+    walk,
+)
 from leasehold.domain.auditing import ExecutionAudit
 from leasehold.domain.errors import StoreError
+from leasehold.domain.events import DomainEvent
 from leasehold.domain.figures import AuditFigures, Tally
 from leasehold.domain.findings import AuditCheck, AuditFinding, Severity
 from leasehold.domain.streams import EXECUTION_ID_CHARACTERS
@@ -140,7 +148,7 @@ def _with_rows(session: ReadSession) -> Iterator[_Read]:
 
 def _without_rows(session: ReadSession) -> Iterator[_Read]:
     reading: _Reading | None = None
-    for page in _pages(session):
+    for page in pages_by_stream(session):
         for execution_id, rows in groupby(page, _execution_of):
             if reading is None or reading.execution_id != execution_id:
                 if reading is not None:
@@ -153,21 +161,6 @@ def _without_rows(session: ReadSession) -> Iterator[_Read]:
 
 def _execution_of(row: Row) -> Any:  # noqa: ANN401 - damaged: anything
     return row[1][:EXECUTION_ID_CHARACTERS]
-
-
-def _pages(session: ReadSession) -> Iterator[list[Row]]:
-    after_stream, after_version = "", 0
-    while True:
-        page = session.fetch_all(
-            "log_by_stream",
-            after_stream=after_stream,
-            after_version=after_version,
-            most=PAGE,
-        )
-        yield page
-        if len(page) < PAGE:
-            return
-        after_stream, after_version = page[-1][1], page[-1][2]
 
 
 class _Reading:
@@ -274,9 +267,10 @@ class _Audit:
             gaps=read.links.gaps,
             since_ms=self._since_ms,
         )
+        kept: list[tuple[Row, DomainEvent, str]] = []
         for row in rows:
             try:
-                event, _ = event_in(row)
+                event, sha256 = event_in(row)
             except StoreError as error:
                 is_whole = False
                 audited.miss(row[0])
@@ -285,15 +279,22 @@ class _Audit:
                     self._tell(check, execution_id, row[0], str(error))
             else:
                 audited.take(event, row[0])
+                if read.walked is not None:
+                    kept.append((row, event, sha256))
         audited.finish(self._at_ms)
         self._tally.add(audited.state)
         # There is no replay of a damaged history to hold rows against.
         if read.walked is not None and is_whole:
-            self._compare(read.walked, execution_id)
+            self._compare(read.walked, kept, execution_id)
 
-    def _compare(self, walked: Walked, execution_id: UUID | None) -> None:
+    def _compare(
+        self,
+        walked: Walked,
+        kept: Sequence[tuple[Row, DomainEvent, str]],
+        execution_id: UUID | None,
+    ) -> None:
         try:
-            is_suspected = suspected(walked) is not None
+            is_suspected = suspected_by(walked, kept) is not None
         except StoreError:
             is_suspected = True
         if is_suspected:

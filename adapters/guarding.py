@@ -166,7 +166,8 @@ class GuardedCommands(Commands):
                 for number in sorted(
                     range(len(asked)), key=lambda one: asked[one].lease.execution_id
                 ):
-                    answers[number] = _answer(session, operation, asked[number])
+                    answered = _answer(session, operation, asked[number])
+                    answers[number] = answered
             call.refuse(
                 answer
                 for answer in answers.values()

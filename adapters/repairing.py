@@ -21,6 +21,7 @@ from leasehold.adapters.differing import (
 from leasehold.adapters.store import ReadSession, Row, Store, WriteSession
 from leasehold.adapters.walking import Progress, Walked, event_in, walk
 from leasehold.domain.errors import StoreError
+from leasehold.domain.events import DomainEvent
 from leasehold.domain.frames import FrameMode
 from leasehold.projections import exec_core
 from leasehold.projections.changes import Delete, Insert, Place
@@ -85,10 +86,24 @@ def suspected(walked: Walked) -> Suspect | None:
     Raises:
         StoreError: `corrupt_event`: an event cannot be read.
     """
+    rows = sorted(walked.events, key=_position_of)
+    return suspected_by(walked, ((row, *event_in(row)) for row in rows))
+
+
+def suspected_by(
+    walked: Walked, read: Iterable[tuple[Row, DomainEvent, str]]
+) -> Suspect | None:
+    """Return what `suspected` does, where the events have been read already.
+
+    Args:
+        walked: The execution.
+        read: Its rows of the log by position, with the event and the hash in each.
+
+    Raises:
+        StoreError: `corrupt_event`: an event cannot be projected.
+    """
     tables, last = Tables(), 0
-    for row in sorted(walked.events, key=_position_of):
-        event, sha256 = event_in(row)
-        last, stream_id, version, *_ = row
+    for (last, stream_id, version, *_), event, sha256 in read:
         tables.project_at(event, Place(stream_id, version, sha256), last)
     found = [
         _difference(table, key, before, after)

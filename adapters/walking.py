@@ -7,6 +7,7 @@ is that of execution ids, by bytes, in the log as in every table.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID
 
@@ -116,7 +117,7 @@ def events_by_execution(session: ReadSession) -> Iterator[tuple[Any, list[Row]]]
     """Give the events of each execution, by stream and version."""
     current: Any = None
     events: list[Row] = []
-    for row in _by_stream(session):
+    for row in chain.from_iterable(pages_by_stream(session)):
         execution_id = row[1][:EXECUTION_ID_CHARACTERS]
         if execution_id != current:
             if events:
@@ -169,16 +170,31 @@ def _id_in(text: str) -> UUID | None:
     return found if str(found) == text else None
 
 
-def _by_stream(session: ReadSession) -> Iterator[Row]:
-    after_stream, after_version = "", 0
+def pages_by_stream(session: ReadSession) -> Iterator[list[Row]]:
+    """Give the log by stream and version, page by page."""
+    after_stream, after_version, known = "", 0, 0
     while True:
         rows = session.fetch_all(
             "log_by_stream",
             after_stream=after_stream,
             after_version=after_version,
-            most=PAGE,
+            most=PAGE + known,
         )
-        yield from rows
-        if len(rows) < PAGE:
+        yield rows[known:]
+        if len(rows) < PAGE + known:
             return
-        after_stream, after_version = rows[-1][1], rows[-1][2]
+        # Go on after the last stream whose id can be asked for.
+        for known, row in enumerate(reversed(rows)):  # noqa: B007 - and below
+            if _is_writable(row[1]):
+                after_stream, after_version = row[1], row[2]
+                break
+        else:
+            known = len(rows)
+
+
+def _is_writable(stream_id: object) -> bool:
+    """Say whether an id can be written: text of any bytes has lone surrogates."""
+    try:
+        return not isinstance(stream_id, str) or bool(stream_id.encode())
+    except UnicodeEncodeError:
+        return False

@@ -4,7 +4,7 @@ In README.md and docs/, the blocks of one page run from top to bottom in one fre
 folder: `python` blocks in one interpreter, lines of `sh` blocks that begin with
 `leasehold` or `pytest`, and `sql` blocks against the page's leasehold.db. A block under
 the comment `<!-- file: name -->` is written to that file; under `<!-- not run: why -->`
-it is shown only.
+it is shown only. Commands end with 0, under `<!-- ends with 1: why -->` with that.
 
 Queries run on an empty ledger in PostgreSQL as well, unless the comment above says
 `<!-- only SQLite: why -->`; under `<!-- only PostgreSQL: why -->` they run there alone.
@@ -39,6 +39,7 @@ IMAGE = re.compile(r"!\[[^\]]+\]\(([^)\s]+)\)")
 IMAGE_BYTES_MAX = 200 * 1024
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 FILE = re.compile(r"<!-- file: (\S+) -->")
+ENDS = re.compile(r"<!-- ends with (\d): \S.* -->")
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 ONLY = re.compile(r"<!-- only (SQLite|PostgreSQL): \S.* -->")
 ON_POSTGRES = ROOT / "docs" / "postgresql.md"
@@ -68,6 +69,7 @@ class Block:
     runs: bool
     only: str | None
     file: str | None
+    status: int
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -80,6 +82,7 @@ def blocks_of(page: Path) -> list[Block]:
             NOT_RUN.match(found["before"]) is None,
             only[1] if (only := ONLY.match(found["before"])) else None,
             file[1] if (file := FILE.match(found["before"])) else None,
+            int(ends[1]) if (ends := ENDS.match(found["before"])) else 0,
         )
         for found in BLOCK.finditer(text)
     ]
@@ -105,7 +108,8 @@ def script_of(page: Path, names: "StandIn | None" = None) -> str:
             parts.append(f"page.python({code!r}, {block.line}, globals())")
         elif block.language == "sh":
             calls = commands_of(code)
-            parts += [f"page.{program}({rest!r})" for program, *rest in calls]
+            ends = block.status
+            parts += [f"page.{program}({rest!r}, {ends})" for program, *rest in calls]
         elif block.language == "sql" and block.only != "PostgreSQL":
             parts.append(f"page.sql({code!r})")
     return "\n".join(parts)
@@ -120,14 +124,17 @@ def python(code, line, names):
 def file(name, text):
     pathlib.Path(name).write_text(text)
 
-def pytest(arguments):
-    subprocess.run([sys.executable, "-m", "pytest", *arguments], check=True)
+def pytest(arguments, wanted):
+    ended = subprocess.run([sys.executable, "-m", "pytest", *arguments])
+    check(ended.returncode, wanted, "pytest", arguments)
 
-def leasehold(arguments):
+def leasehold(arguments, wanted):
     from leasehold.adapters.command_line.application import run
-    status = run(arguments)
-    if status != 0:
-        sys.exit(f"leasehold {' '.join(arguments)} ended with {status}")
+    check(run(arguments), wanted, "leasehold", arguments)
+
+def check(status, wanted, program, arguments):
+    if status != wanted:
+        sys.exit(f"{program} {' '.join(arguments)} ended with {status}")
 
 def sql(code):
     if SERVER:

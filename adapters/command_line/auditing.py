@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Final
 
 import typer
@@ -56,13 +57,15 @@ def audit(  # noqa: PLR0913 - one for each option
     Ends with 1 where there are errors, and names each finding. Warnings alone are fine.
     """
     since_ms = None if since is None else moments.parse_time(since)
+    if html is not None:
+        _page().check_target(html)
     with (
         options.reading(context, store) as read,
         progressing.meter("auditing") as meter,
     ):
         report = read.audit(since_ms, not no_rows, progress=meter)
         if html is not None:
-            _write_page(read, report, html)
+            _page().write_report(read, report, html)
     if as_json:
         output.print_json({"ok": report.ok, **output.columns_of(report)})
     else:
@@ -71,13 +74,11 @@ def audit(  # noqa: PLR0913 - one for each option
         raise typer.Exit(FOUND)
 
 
-def _write_page(
-    read: leasehold.Reader, report: leasehold.AuditReport, target: Path
-) -> None:
+def _page() -> ModuleType:
     # What it needs takes longer to import than most commands take.
-    from leasehold.adapters.report.page import write_report  # noqa: PLC0415
+    from leasehold.adapters.report import page  # noqa: PLC0415
 
-    write_report(read, report, target)
+    return page
 
 
 def print_report(report: leasehold.AuditReport) -> None:
