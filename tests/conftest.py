@@ -65,6 +65,14 @@ def clock() -> ManualClock:
 TESTED_ON = pytest.StashKey[str]()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a process that ran a part of the tests has to say."""
+    told = getattr(node, "workeroutput", {}).get("tested_on")
+    if told:
+        node.config.stash[TESTED_ON] = told
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -80,6 +88,8 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[LedgerSchemas]:
 
     with ledger_schemas() as schemas:
         pytestconfig.stash[TESTED_ON] = schemas.tested_on
+        # Where several processes run the tests, this one is not the one that reports.
+        getattr(pytestconfig, "workeroutput", {})["tested_on"] = schemas.tested_on
         yield schemas
 
 

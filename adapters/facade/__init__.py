@@ -40,6 +40,12 @@ if TYPE_CHECKING:
         WaitingRow,
     )
     from leasehold.adapters.verifying import FaultKind, VerifyFault, VerifyReport
+    from leasehold.adapters.worker.contexts import (
+        AsyncWorkContext,
+        LastFailure,
+        WorkContext,
+    )
+    from leasehold.adapters.worker.worker import Worker
     from leasehold.adapters.worker_calls import (
         FailureReason,
         LeaseRenewal,
@@ -97,6 +103,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AppendFrameOutcome",
     "AsyncHeldLease",
+    "AsyncWorkContext",
     "AttemptRow",
     "AttemptState",
     "AuditCheck",
@@ -131,6 +138,7 @@ __all__ = [
     "InvalidGrantError",
     "InvalidInputError",
     "LaneFigures",
+    "LastFailure",
     "LeaseCause",
     "LeaseConflictError",
     "LeaseEventRow",
@@ -172,6 +180,8 @@ __all__ = [
     "VerifyFault",
     "VerifyReport",
     "WaitingRow",
+    "WorkContext",
+    "Worker",
     "WorkerFigures",
     "open",
 ]
@@ -214,6 +224,8 @@ _MODULES = {
         "TenureRow",
         "WaitingRow",
     ),
+    "adapters.worker.contexts": ("AsyncWorkContext", "LastFailure", "WorkContext"),
+    "adapters.worker.worker": ("Worker",),
     "adapters.worker_calls": (
         "FailureReason",
         "LeaseRenewal",

@@ -22,6 +22,8 @@ FOLDERS = {
 }
 IMPORT_MS_MAX = 60
 HEAVY = (
+    "anyio",
+    "pytest",
     "sqlite3",
     "psycopg",
     "eventsourcing",
@@ -85,7 +87,7 @@ def test_the_metadata_says_what_pyproject_says(wheel):
     assert metadata["Name"] == "leasehold"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"all", "cli", "otel", "postgres", "sign", "test"}
+    extras = {"aio", "all", "cli", "otel", "postgres", "sign", "test"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     always = [
         line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
@@ -110,6 +112,7 @@ def test_the_command_is_the_entry_that_needs_no_extra(wheel):
     assert parser["console_scripts"]["leasehold"] == expected
     (installed,) = entry_points(group="console_scripts", name="leasehold")
     assert callable(installed.load())
+    assert parser["pytest11"]["leasehold.testing"] == "leasehold.testing"
 
 
 def test_the_version_is_the_changelogs_next_or_last():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import leasehold
+from leasehold.adapters import walking
 from leasehold.adapters.postgres.connecting import connect
 from leasehold.adapters.queries import named_queries
 
@@ -182,7 +183,7 @@ def test_a_rebuild_on_opening_waits_for_those_who_read(
     opening = threading.Thread(target=lambda: leasehold.open(shared_url).close())
     with store.read() as session:
         # Its view is taken here, before it has touched any table that is made anew.
-        assert len(session.fetch_all("log", after=0, most=9)) == 3
+        assert len([*walking.log(session)]) == 3
         opening.start()
         waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted"
         while not outsider.execute(waiting)[0]["n"]:

@@ -7,7 +7,7 @@ import pytest
 from twins import differences, replayed
 
 import leasehold
-from leasehold.adapters import rebuilding
+from leasehold.adapters import walking
 from leasehold.adapters.rebuilding import rebuild_projections
 from leasehold.adapters.sqlite.schema import SCHEMA_VERSION
 from leasehold.projections.registry import KEYS, PROJECTION_VERSION
@@ -146,7 +146,7 @@ def test_a_long_log_is_rebuilt_page_by_page(
 ) -> None:
     before = contents()
     for page in (1, 2, len(before["stored_events"]), 10_000):
-        monkeypatch.setattr(rebuilding, "_PAGE", page)
+        monkeypatch.setattr(walking, "PAGE", page)
         outsider(OLDER, "DELETE FROM lease_event")
         leasehold.open(worked).close()
         assert contents() == before

@@ -12,6 +12,10 @@ import leasehold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from uuid import UUID
+
+    from holding_time import HandTime
+    from outsiders import Rows
 
 HERE = Path(__file__).parent
 for folder in (HERE, HERE.parent / "golden", HERE.parent / "model"):
@@ -57,3 +61,24 @@ def fresh() -> Iterator[Callable[..., leasehold.Ledger]]:
     yield make
     for ledger in opened:
         ledger.close()
+
+
+@pytest.fixture
+def hand_time(ledger: leasehold.Ledger) -> HandTime:
+    """Move the time of the leases that are held by hand."""
+    from holding_time import HandTime
+
+    return HandTime(ledger._keeper)
+
+
+@pytest.fixture
+def refusals(
+    lease_rows: Callable[[UUID], Rows],
+) -> Callable[[leasehold.Handle], list[str]]:
+    """Read which operations of an execution were refused, in log order."""
+
+    def read(handle: leasehold.Handle) -> list[str]:
+        rows = lease_rows(handle.execution_id)
+        return [row["operation"] for row in rows if row["event_type"] == "refused"]
+
+    return read

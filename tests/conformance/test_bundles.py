@@ -438,6 +438,7 @@ def test_the_same_key_in_another_namespace_is_no_conflict(ledger, fresh) -> None
 def test_both_tell_how_far_they_are(told, bundle, fresh) -> None:
     for call in (
         lambda tell: told.export(io.BytesIO(), progress=tell),
+        lambda tell: told.export(io.BytesIO(), redact=True, progress=tell),
         lambda tell: fresh().import_bundle(io.BytesIO(bundle), progress=tell),
     ):
         seen = []

@@ -1,55 +1,13 @@
-"""Holding a lease for a block: entering, working, and every way to leave."""
+"""Holding a lease for a block: entering, working, and leaving in every way."""
 
 import sys
 import threading
 import time
 
 import pytest
+from holding_time import WITHIN_S, until
 
 import leasehold
-from leasehold.adapters.holding.renewing import HoldTimes
-
-WITHIN_S = 10
-
-
-def until(condition):
-    """Wait until it holds; a test that waits in vain fails."""
-    ends_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < ends_s
-        time.sleep(0.002)
-
-
-def revoke(ledger, handle):
-    ledger.revoke_lease(handle.execution_id, actor="dora", reason="it hangs")
-
-
-class HandTime:
-    """The clock that held leases are counted by, moved by hand."""
-
-    def __init__(self, keeper):
-        self.now_ns = 0
-        self.keeper = keeper
-        keeper.times = HoldTimes(now_ns=lambda: self.now_ns)
-
-    def pass_a_third(self):
-        """Let a third of a ttl of 30 s pass, and renew."""
-        self.now_ns += 10_000_000_000
-        self.keeper.renew_due()
-
-
-@pytest.fixture
-def hand_time(ledger):
-    return HandTime(ledger._keeper)
-
-
-@pytest.fixture
-def refusals(lease_rows):
-    def count(handle):
-        rows = lease_rows(handle.execution_id)
-        return [row["operation"] for row in rows if row["event_type"] == "refused"]
-
-    return count
 
 
 def test_a_completed_body_leaves_nothing_behind(ledger, start, lease_story):
@@ -193,122 +151,6 @@ def test_a_mapping_may_name_leaving_without_an_end(ledger, start):
     assert ledger.read.execution(handle.execution_id).public_state == "failed"
 
 
-def test_a_lost_lease_is_told_in_every_way(ledger, start, hand_time, refusals):
-    handle = start()
-    told = []
-    with (
-        pytest.raises(leasehold.LeaseRevokedError) as raised,
-        ledger.hold(handle, on_lost=told.append) as lease,
-    ):
-        revoke(ledger, handle)
-        hand_time.pass_a_third()
-        assert lease.lost.wait(WITHIN_S)
-        assert lease.lost.is_set()
-        assert lease.is_lost
-        assert lease.remaining_ms() == 0
-        assert isinstance(lease.lost_because, leasehold.LeaseRevokedError)
-        for call in (
-            lease.check,
-            lease.progress,
-            lease.renew,
-            lease.complete,
-            lambda: lease.append_frame(leasehold.Frame(b"x")),
-            lambda: lease.fail("x", leasehold.FailureClass.PERMANENT),
-        ):
-            with pytest.raises(leasehold.LeaseRevokedError):
-                call()
-    assert raised.value.__cause__ is lease.lost_because
-    until(lambda: told)
-    assert told == [lease]
-    assert refusals(handle) == ["renew"]
-
-
-def test_the_error_of_a_lost_lease_comes_from_the_exception_of_the_body(
-    ledger, start, hand_time
-):
-    handle = start()
-    with (
-        pytest.raises(leasehold.LeaseRevokedError) as raised,
-        ledger.hold(handle) as lease,
-    ):
-        revoke(ledger, handle)
-        hand_time.pass_a_third()
-        lease.lost.wait(WITHIN_S)
-        raise ValueError("the disk is full")
-    assert isinstance(raised.value.__cause__, ValueError)
-    assert ledger.read.attempt(handle.execution_id, 0).outcome is None
-
-
-def test_the_error_of_a_lost_lease_goes_on_as_it_is(ledger, start, hand_time):
-    handle = start()
-    with (
-        pytest.raises(leasehold.LeaseRevokedError) as raised,
-        ledger.hold(handle) as lease,
-    ):
-        revoke(ledger, handle)
-        hand_time.pass_a_third()
-        lease.lost.wait(WITHIN_S)
-        lease.check()
-    assert raised.value.__cause__ is lease.lost_because
-
-
-def test_an_interrupt_is_not_taken_for_a_lost_lease(ledger, start, hand_time):
-    handle = start()
-    with pytest.raises(KeyboardInterrupt) as raised, ledger.hold(handle) as lease:
-        revoke(ledger, handle)
-        hand_time.pass_a_third()
-        lease.lost.wait(WITHIN_S)
-        raise KeyboardInterrupt
-    assert "the lease was lost" in raised.value.__notes__[0]
-    assert ledger.read.attempt(handle.execution_id, 0).outcome is None
-
-
-@pytest.mark.parametrize("operation", ["progress", "append_frame", "complete", "fail"])
-def test_a_refused_call_loses_the_lease(ledger, start, operation, refusals):
-    handle = start()
-    with (
-        pytest.raises(leasehold.LeaseRevokedError) as raised,
-        ledger.hold(handle) as lease,
-    ):
-        revoke(ledger, handle)
-        assert not lease.is_lost
-        calls = {
-            "progress": lambda: lease.progress(1),
-            "append_frame": lambda: lease.append_frame(leasehold.Frame(b"x")),
-            "complete": lease.complete,
-            "fail": lambda: lease.fail("x", leasehold.FailureClass.PERMANENT),
-        }
-        calls[operation]()
-    assert raised.value is lease.lost_because
-    assert refusals(handle) == [operation]
-
-
-def test_a_lease_that_was_lost_unnoticed_is_noticed_on_leaving(ledger, start, refusals):
-    handle = start()
-    with pytest.raises(leasehold.LeaseRevokedError) as raised, ledger.hold(handle):
-        revoke(ledger, handle)
-        raise ValueError("x")
-    assert isinstance(raised.value.__cause__, ValueError)
-    assert refusals(handle) == ["fail"]
-
-
-def test_a_lease_that_ran_out_is_not_written_to(ledger, start, hand_time, event_count):
-    handle = start()
-    with (
-        pytest.raises(leasehold.LeaseExpiredError, match="27000 ms ago") as raised,
-        ledger.hold(handle) as lease,
-    ):
-        before = event_count()
-        hand_time.now_ns = 26_998_999_999
-        assert lease.remaining_ms() == 0
-        assert not lease.is_lost
-        hand_time.now_ns = 27_000_000_000
-        assert lease.is_lost
-        raise ValueError("x")
-    assert isinstance(raised.value.__cause__, ValueError)
-    assert event_count() == before
-
-
 def test_a_failure_that_the_store_cannot_take_is_a_note(
     ledger, start, monkeypatch, caplog
 ):
@@ -326,47 +168,41 @@ def test_a_failure_that_the_store_cannot_take_is_a_note(
     assert ledger.read.attempt(handle.execution_id, 0).outcome is None
 
 
-def test_a_ledger_that_is_closed_while_a_hold_is_entered_keeps_nothing(
-    ledger, start, monkeypatch
+def test_the_end_waits_for_a_renewal_that_is_under_way(
+    ledger, start, hand_time, monkeypatch, lease_story
 ):
+    """It would come after the end, and be refused and recorded."""
     handle = start()
-    looked_up = ledger._lease_ttl_ms
+    renew_many, complete = ledger.renew_many, ledger.complete
+    sent, may_arrive = threading.Event(), threading.Event()
+    seen = []
 
-    def look_up(given):
-        found = looked_up(given)
-        ledger._keeper.close()
-        return found
+    def slowly(handles):
+        sent.set()
+        assert may_arrive.wait(WITHIN_S)
+        seen.append("renewed")
+        return renew_many(handles)
 
-    monkeypatch.setattr(ledger, "_lease_ttl_ms", look_up)
-    with pytest.raises(leasehold.StoreError, match="closed"), ledger.hold(handle):
-        pytest.fail("the block ran")
-    assert not list(ledger._keeper._all_kept)
+    def note(*given):
+        seen.append("completed")
+        complete(*given)
 
-
-def test_a_lease_that_was_lost_before_leaving_without_an_end_says_so(ledger, start):
-    handle = start()
-    with pytest.raises(leasehold.LeaseRevokedError), ledger.hold(handle):
-        revoke(ledger, handle)
-
-
-def test_a_lost_lease_is_not_entered(ledger, start, clock, refusals):
-    handle = start()
-    clock.advance(30_000)
-    with pytest.raises(leasehold.LeaseExpiredError), ledger.hold(handle):
-        pytest.fail("the block ran")
-    other = ledger.claim(worker_id="other")
-    for gone in (handle, handle.replace(lease_epoch=7)):
-        with pytest.raises(leasehold.LeaseConflictError), ledger.hold(gone):
-            pytest.fail("the block ran")
-    assert other.attempt_index == 1
-
-
-def test_a_handle_of_nothing_is_not_entered(ledger, start, mismatched):
-    with (
-        pytest.raises(leasehold.LeaseConflictError),
-        ledger.hold(mismatched(start())),
-    ):
-        pytest.fail("the block ran")
+    monkeypatch.setattr(ledger, "renew_many", slowly)
+    monkeypatch.setattr(ledger, "complete", note)
+    with ledger.hold(handle) as lease:
+        renewing = threading.Thread(target=hand_time.pass_a_third)
+        renewing.start()
+        assert sent.wait(WITHIN_S)
+        ending = threading.Thread(target=lease.complete)
+        ending.start()
+        # Had it not to wait, it would be done by then.
+        ending.join(0.1)
+        may_arrive.set()
+        ending.join(WITHIN_S)
+        renewing.join(WITHIN_S)
+    assert seen == ["renewed", "completed"]
+    story = ["acquired", "renewed", "renewed", "revoked"]
+    assert [event for event, _ in lease_story(handle.execution_id)] == story
 
 
 @pytest.mark.parametrize(
@@ -445,36 +281,6 @@ def test_a_call_that_the_store_refused_for_its_argument_does_not_end_the_holding
             lease.complete("text")
         assert lease.remaining_ms() > 0
         lease.complete()
-
-
-def test_a_closed_ledger_has_lost_its_leases(ledger, start):
-    handle = start()
-    told = threading.Event()
-    with (
-        pytest.raises(leasehold.StoreError, match="closed"),
-        ledger.hold(handle, on_lost=lambda lease: told.set()) as lease,
-    ):
-        ledger.close()
-        assert lease.lost.wait(WITHIN_S)
-        assert told.wait(WITHIN_S)
-    with pytest.raises(leasehold.StoreError, match="closed"), ledger.hold(handle):
-        pytest.fail("the block ran")
-
-
-def test_an_on_lost_that_fails_is_logged(ledger, start, caplog):
-    handle = start()
-
-    def on_lost(lease):
-        raise ZeroDivisionError("in the callback")
-
-    with (
-        pytest.raises(leasehold.LeaseRevokedError),
-        ledger.hold(handle, on_lost=on_lost) as lease,
-    ):
-        revoke(ledger, handle)
-        lease.progress(1)
-    until(lambda: "in the callback" in caplog.text)
-    assert "on_lost" in caplog.text
 
 
 def test_the_threads_are_there_while_a_lease_is_held(ledger, start):

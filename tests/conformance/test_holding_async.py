@@ -13,6 +13,8 @@ from leasehold.adapters.holding.entering import Hold
 from leasehold.adapters.holding.renewing import HoldTimes
 
 WITHIN_S = 20
+NEVER = leasehold.RenewOn.PROGRESS
+"""For bodies that report nothing, while time is moved by hand."""
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -97,7 +99,7 @@ def test_a_lease_that_runs_out_cancels_the_body(ledger, start, run):
     ledger._keeper.times = HoldTimes(now_ns=lambda: now_ns[0])
 
     async def body():
-        async with ledger.hold(handle):
+        async with ledger.hold(handle, renew_on=NEVER):
             now_ns[0] = 27_000_000_000
             ledger._keeper.declare_losses()
             await anyio.sleep_forever()
@@ -321,7 +323,7 @@ def test_a_store_that_hangs_does_not_keep_a_cancelled_task_for_ever(
 
     async def body():
         with anyio.CancelScope() as scope:
-            async with ledger.hold(handle):
+            async with ledger.hold(handle, renew_on=NEVER):
                 # What remains is what leaving may take, and a second.
                 now_ns[0] = 26_900_000_000
                 scope.cancel()
@@ -352,7 +354,7 @@ def test_a_store_that_hangs_longer_than_the_lease_runs_has_lost_it(
         now_ns[0] = 27_000_000_000
 
     async def body():
-        async with ledger.hold(handle):
+        async with ledger.hold(handle, renew_on=NEVER):
             now_ns[0] = 26_900_000_000
             asyncio.get_running_loop().call_later(0.2, run_out)
             raise ValueError("x")

@@ -178,7 +178,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("call", "named"), WRONG, ids=str)
+@pytest.mark.parametrize(("call", "named"), WRONG, ids=map(str, range(len(WRONG))))
 def test_wrong_arguments_are_named_and_nothing_is_written(
     call, named, ledger, held
 ) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from itertools import pairwise
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from followers import in_thread, positions, writer_process
@@ -307,7 +307,7 @@ def test_a_closed_ledger_is_not_followed(ledger, log) -> None:
 WRONG = {
     "after": [-1, 1.5, "1", True, 2**63],
     "topics": [CREATED, 7, ["no.such.topic"], [None], {CREATED: 1, 5: 2}],
-    "execution_id": ["x", str(uuid4()), 5],
+    "execution_id": ["x", str(UUID(int=7)), 5],
 }
 
 
@@ -359,6 +359,10 @@ class Noting:
     def fetch_all(self, query, **parameters):
         self.asked.append((query, parameters))
         return self.session.fetch_all(query, **parameters)
+
+    def fetch_page(self, query, **parameters):
+        self.asked.append((query, parameters))
+        return self.session.fetch_page(query, **parameters)
 
     def fetch_one(self, query, **parameters):
         self.asked.append((query, parameters))

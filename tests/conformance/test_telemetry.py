@@ -1,23 +1,10 @@
-"""What OpenTelemetry is told: instruments, attributes, spans; and what it may break."""
+"""What OpenTelemetry is told: instruments, attributes, spans."""
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import sys
-
 import pytest
+from collecting import Collected, operations
 from opentelemetry import trace
-from opentelemetry.metrics import NoOpCounter, NoOpMeter, NoOpMeterProvider
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import (
-    InMemoryMetricReader,
-    MetricExporter,
-    PeriodicExportingMetricReader,
-)
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 import leasehold
@@ -35,44 +22,6 @@ UNITS = {
     "leasehold.commit.duration": "s",
     "leasehold.oldest_orphan": "s",
 }
-
-
-class Collected:
-    """Providers that keep what they are told."""
-
-    def __init__(self):
-        self.reader = InMemoryMetricReader()
-        self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.exporter = InMemorySpanExporter()
-        self.tracers = TracerProvider(shutdown_on_exit=False)
-        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-
-    def metrics(self):
-        """Return the instruments by name, as they stand."""
-        data = self.reader.get_metrics_data()
-        return {
-            metric.name: metric
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
-
-    def points(self, name):
-        """Return the values of an instrument by its attributes but the system."""
-        points = self.metrics()[name].data.data_points
-        found = {}
-        for point in points:
-            attributes = dict(point.attributes)
-            attributes.pop("db.system.name")
-            value = point.sum if hasattr(point, "sum") else point.value
-            found[tuple(sorted(attributes.items()))] = value
-        return found
-
-    def spans(self):
-        """Return what was ended since the last time."""
-        found = self.exporter.get_finished_spans()
-        self.exporter.clear()
-        return found
 
 
 @pytest.fixture
@@ -215,31 +164,6 @@ def test_a_call_is_a_span_with_its_end(told_of, collected, start, mismatched) ->
     assert "error.type" not in claimed.attributes
 
 
-def operations(ledger, clock, start):
-    """Make every call that has a span, and return their names."""
-    ledger.create_executions([{"priority": -9000}])
-    handle = start()
-    one = handle.execution_id
-    ledger.renew(handle)
-    ledger.progress(handle, 50)
-    ledger.append_frame(handle, leasehold.Frame(b"line"))
-    ledger.change_priority(one, 5, actor="ann")
-    grant = ledger.issue_resume_grant(one, worker_id="w")
-    ledger.revoke_lease(one, actor="ann", reason="stuck")
-    handle = ledger.claim_from_resume_grant(grant, worker_id="w")
-    ledger.complete(handle)
-    ledger.replay_execution(one, actor="ann", reason="again")
-    handle = ledger.claim(worker_id="w")
-    ledger.fail(handle, "broke", leasehold.FailureClass.TRANSIENT)
-    ledger.cancel_execution(one, actor="ann", reason="no use")
-    ledger.sweep()
-    return [
-        "create_executions create_execution claim renew progress append_frame",
-        "change_priority issue_resume_grant revoke_lease claim_from_resume_grant",
-        "complete replay_execution claim fail cancel_execution sweep",
-    ]
-
-
 def test_every_operation_has_a_span(told_of, collected, clock, start) -> None:
     names = " ".join(operations(told_of, clock, start)).split()
     spans = collected.spans()
@@ -319,184 +243,3 @@ def test_instrumenting_again_replaces_what_was_set(told_of, collected) -> None:
     assert collected.metrics() == {}
     assert len(other.spans()) == 1
     assert other.points("leasehold.oldest_orphan") == {(("run", "2"),): 0}
-
-
-class BrokenError(Exception):
-    pass
-
-
-class BrokenProcessor(SpanProcessor):
-    """Fails where the ledger meets it: when a span begins or ends."""
-
-    def __init__(self, when):
-        self.when = when
-
-    def on_start(self, span, parent_context=None):
-        if self.when == "start":
-            raise BrokenError
-
-    def on_end(self, span):
-        if self.when == "end":
-            raise BrokenError
-
-
-class BrokenMeters(NoOpMeterProvider):
-    """Gives counters that fail."""
-
-    def get_meter(self, *args, **options):
-        return BrokenMeter("broken")
-
-
-class BrokenMeter(NoOpMeter):
-    def create_counter(self, *args, **options):
-        return BrokenCounter("broken")
-
-
-class BrokenCounter(NoOpCounter):
-    def add(self, *args, **options):
-        raise BrokenError
-
-
-@pytest.mark.parametrize("broken", ["start", "end", "counter"])
-def test_telemetry_that_fails_fails_no_call(
-    ledger, collected, caplog, broken, clock, start
-) -> None:
-    tracers = collected.tracers
-    if broken != "counter":
-        tracers.add_span_processor(BrokenProcessor(broken))
-    ledger.instrument(
-        meter_provider=BrokenMeters() if broken == "counter" else collected.meters,
-        tracer_provider=tracers,
-    )
-    with caplog.at_level(logging.DEBUG, logger="leasehold"):
-        operations(ledger, clock, start)
-    assert not trace.get_current_span().is_recording()
-    told = [record for record in caplog.records if record.name == "leasehold"]
-    assert [record.levelno for record in told[:2]] == [logging.WARNING, logging.DEBUG]
-    assert len({record.message for record in told}) == 1
-    assert sum(record.levelno == logging.WARNING for record in told) == 1
-    assert ledger.metrics().claims[leasehold.HandleKind.FRESH] == 2
-    if broken == "counter":  # The spans are ended all the same.
-        assert len(collected.spans()) == 16
-
-
-class BrokenSpanExporter(SpanExporter):
-    def __init__(self):
-        self.asked = 0
-
-    def export(self, spans):
-        self.asked += 1
-        raise BrokenError
-
-
-class BrokenMetricExporter(MetricExporter):
-    asked = 0
-
-    def export(self, metrics_data, timeout_millis=0, **options):
-        self.asked += 1
-        raise BrokenError
-
-    def force_flush(self, timeout_millis=0):
-        return True
-
-    def shutdown(self, timeout_millis=0, **options):
-        pass
-
-
-def test_an_exporter_that_fails_fails_no_call(ledger, clock, start) -> None:
-    spans, figures = BrokenSpanExporter(), BrokenMetricExporter()
-    tracers = TracerProvider(shutdown_on_exit=False)
-    tracers.add_span_processor(SimpleSpanProcessor(spans))
-    exporting = PeriodicExportingMetricReader(figures, 3_600_000)
-    meters = MeterProvider([exporting], shutdown_on_exit=False)
-    ledger.instrument(meter_provider=meters, tracer_provider=tracers)
-    operations(ledger, clock, start)
-    exporting.collect()
-    assert (spans.asked, figures.asked) == (16, 1)
-    assert ledger.metrics().errors == {}
-    meters.shutdown()
-    tracers.shutdown()
-
-
-def run_python(code):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_without_the_extra_a_ledger_works_and_says_what_to_install() -> None:
-    done = run_python(
-        "import sys; sys.modules['opentelemetry'] = None\n"
-        "import leasehold\n"
-        "with leasehold.open('sqlite://') as ledger:\n"
-        "    ledger.create_execution()\n"
-        "    try:\n"
-        "        ledger.instrument()\n"
-        "    except leasehold.InvalidInputError as error:\n"
-        "        print(error)\n"
-        "    ledger.complete(ledger.claim(worker_id='w'))\n"
-        "    print(ledger.metrics().completions)\n"
-    )
-    assert done.returncode == 0, done.stderr
-    said, completions = done.stdout.splitlines()
-    assert "pip install 'leasehold[otel]'" in said
-    assert completions == "1"
-
-
-def test_a_ledger_that_is_not_instrumented_loads_no_opentelemetry() -> None:
-    done = run_python(
-        "import sys, leasehold\n"
-        "with leasehold.open('sqlite://') as ledger:\n"
-        "    ledger.create_execution()\n"
-        "    ledger.complete(ledger.claim(worker_id='w'))\n"
-        "    ledger.metrics()\n"
-        "print([name for name in sys.modules if name.startswith('opentelemetry')])\n"
-    )
-    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
-
-
-GLOBAL = """
-import leasehold
-from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-one, two = leasehold.open("sqlite://"), leasehold.open("sqlite://")
-one.instrument(attributes={"ledger": "one"})
-reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()
-metrics.set_meter_provider(MeterProvider([reader]))
-trace.set_tracer_provider(TracerProvider())
-trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
-two.instrument(attributes={"ledger": "two"})
-for ledger in (one, two):
-    ledger.create_execution()
-points = {
-    (metric.name, point.attributes["ledger"])
-    for resource in reader.get_metrics_data().resource_metrics
-    for scope in resource.scope_metrics
-    for metric in scope.metrics
-    for point in metric.data.data_points
-}
-print(sorted(points))
-print([span.attributes["ledger"] for span in exporter.get_finished_spans()])
-"""
-
-
-def test_the_global_providers_are_told_whenever_they_are_set() -> None:
-    done = run_python(GLOBAL)
-    assert done.returncode == 0, done.stderr
-    points, spans = done.stdout.splitlines()
-    names = (
-        "leasehold.commit.duration",
-        "leasehold.executions",
-        "leasehold.oldest_orphan",
-    )
-    assert points == repr([(name, it) for name in names for it in ("one", "two")])
-    assert spans == "['one', 'two']"

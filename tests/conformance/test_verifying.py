@@ -59,6 +59,14 @@ def test_it_tells_how_far_it_is(told) -> None:
     assert all(events <= total for events, total in seen)
 
 
+def test_a_column_that_was_dropped_is_found(shared, outsider) -> None:
+    outsider.execute("ALTER TABLE stream_frame DROP COLUMN correlation_id")
+    faults = shared.verify().faults
+    assert {it.table for it in faults} == {"stream_frame"}
+    assert all("correlation_id" in it.columns for it in faults)
+    assert all("correlation_id" in it.text for it in faults)
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_each_column_of_a_row_counts(table, shared, outsider) -> None:
     rows = rows_of(outsider, table)

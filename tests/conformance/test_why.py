@@ -106,6 +106,7 @@ def test_an_unknown_column_is_told_with_those_that_there_are(
     with pytest.raises(leasehold.InvalidInputError, match="column") as caught:
         ledger.why(execution_id, column, 0)
     assert all(name in str(caught.value) for name in (*ATTEMPT, *SUMMARY))
+    assert str(caught.value).count("execution_id") == 1
 
 
 def test_a_column_of_the_other_table_is_told_too(ledger, start) -> None:

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from leasehold import FrameMode, PublicState
+from leasehold.adapters import walking
 from leasehold.domain.catalogue import BY_TOPIC
 from leasehold.projections.registry import KEYS
 
@@ -122,4 +123,4 @@ def bare_log(ledger: leasehold.Ledger) -> list[tuple[Any, ...]]:
     """Return the log as it is kept."""
     behind: Any = ledger._store
     with behind.read() as session:
-        return [tuple(row) for row in session.fetch_all("log", after=0, most=1_000_000)]
+        return [tuple(row) for row in walking.log(session)]

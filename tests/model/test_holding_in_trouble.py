@@ -119,31 +119,37 @@ def test_a_lease_is_lost_in_time_though_its_renewal_hangs(ledger, outsider):
     handle, sent_at_s = claim(ledger, lease_ttl_ms=1_000)
     told = threading.Event()
     with (
-        pytest.raises(leasehold.LeaseExpiredError),
+        pytest.raises(leasehold.LeaseExpiredError) as raised,
         ledger.hold(
             handle, sent_at_s=sent_at_s, on_lost=lambda lease: told.set()
         ) as lease,
     ):
         outsider.hold(handle.execution_id)
         try:
-            assert told.wait(WITHIN_S)
-            assert lease.is_lost
-            # The renewal is still under way.
-            (renewing,) = [
-                thread
-                for thread in threading.enumerate()
-                if thread.name == "leasehold-renewing"
-            ]
-            assert renewing.is_alive()
-            assert lease._kept.in_flight == 1
+            # Sooner than the store gives up, which is after half a minute.
+            is_told = told.wait(15)
+            in_flight = lease._kept.in_flight
             lease.check()
         finally:
             outsider.release()
+    assert (is_told, in_flight) == (True, 1)
+    assert raised.value.__cause__ is lease.lost_because
     assert ledger.read.attempt(handle.execution_id, 0).outcome is None
 
 
-def test_two_hundred_leases_of_a_second_are_held(ledger):
+def test_two_hundred_leases_of_a_second_are_held(ledger, monkeypatch):
     """Whatever the store is doing besides, none is lost."""
+    took_s = []
+    renew_many = ledger.renew_many
+
+    def timed(handles):
+        began_s = time.monotonic()
+        try:
+            return renew_many(handles)
+        finally:
+            took_s.append(round(time.monotonic() - began_s, 3))
+
+    monkeypatch.setattr(ledger, "renew_many", timed)
     ledger.create_executions([{"lane_id": "held"}] * LEASES)
     with contextlib.ExitStack() as held:
         leases = []
@@ -153,8 +159,14 @@ def test_two_hundred_leases_of_a_second_are_held(ledger):
             leases.append(held.enter_context(ledger.hold(handle, sent_at_s=sent_at_s)))
         until_s = time.monotonic() + HOLD_S
         while time.monotonic() < until_s:
-            ledger.create_execution(lane_id="load")
-            assert not [lease for lease in leases if lease.is_lost]
+            for _ in range(20):
+                ledger.create_execution(lane_id="load")
+            lost = [lease for lease in leases if lease.is_lost]
+            if lost:
+                # Two hundred blocks that are left by an error each tell of it.
+                held.pop_all()
+                longest_s = sorted(took_s)[-3:]
+                pytest.fail(f"{len(lost)} lost; the longest calls: {longest_s} s")
         for lease in leases:
             lease.complete()
     assert ledger.read.counts()["completed"] == LEASES

@@ -29,6 +29,7 @@ HOT = {
     "due_in_lane": {"exec_state_deadline", "exec_state_delayed", "attempt_lease_due"},
     "grant_by_id": {"sqlite_autoindex_resume_grant_1"},
     "history": {"sqlite_autoindex_stored_events_1"},
+    "history_page": {"sqlite_autoindex_stored_events_1", "PRIMARY KEY"},
     "last_frame": {"sqlite_autoindex_stream_frame_1"},
     "load_execution": {"sqlite_autoindex_exec_state_1", "sqlite_autoindex_attempt_1"},
     "oldest_orphan": {"exec_state_listed", "sqlite_autoindex_attempt_1"},
@@ -68,6 +69,7 @@ SORTS = {
     "counts": "groups by public state",
     "expired_leases": "merges two sources by the time of expiry",
     "history": "merges the streams of one execution by position",
+    "history_page": "the ids alone, by the same",
     "oldest_orphan": "finds the first of what is active by the end of its lease",
     "presented_lease": "puts the end of a lease before its renewals",
 }

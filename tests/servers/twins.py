@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from leasehold.adapters import codec
+from leasehold.adapters import codec, walking
 from leasehold.adapters.sqlite.connecting import Target
 from leasehold.adapters.sqlite.store import SQLiteStore
 from leasehold.domain.frames import FrameMode
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     Difference = tuple[str, dict[str, Any] | None, dict[str, Any] | None]
     """A table, its row in the one store and its row in the other."""
 
-ALL = 1_000_000
-
 
 @contextmanager
 def replayed(store: Store) -> Iterator[SQLiteStore]:
@@ -29,7 +27,7 @@ def replayed(store: Store) -> Iterator[SQLiteStore]:
     with closing(SQLiteStore(target)) as private:
         private.prepare()
         with store.read() as source, private.write() as session:
-            for row in source.fetch_all("log", after=0, most=ALL):
+            for row in walking.log(source):
                 recorded = codec.decode(*row)
                 session.restore(recorded, row[4])
                 session.project(recorded)
@@ -42,15 +40,24 @@ def differences(one: Store, other: Store) -> list[Difference]:
     Best-effort frames are no projections and are left out.
     """
     found: list[Difference] = []
-    with one.read() as left, other.read() as right:
-        for table, key in KEYS.items():
-            theirs = {key_of(row, key): row for row in rows_of(right, table)}
-            for row in rows_of(left, table):
-                twin = theirs.pop(key_of(row, key), None)
-                if twin != row:
-                    found.append((table, row, twin))
-            found += [(table, None, row) for row in theirs.values()]
+    # One after the other: a store in memory has one connection, and may be behind both.
+    left, right = rows_by_key(one), rows_by_key(other)
+    for table, ours in left.items():
+        theirs = right[table]
+        for key, row in ours.items():
+            twin = theirs.pop(key, None)
+            if twin != row:
+                found.append((table, row, twin))
+        found += [(table, None, row) for row in theirs.values()]
     return found
+
+
+def rows_by_key(store: Store) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
+    with store.read() as session:
+        return {
+            table: {key_of(row, key): row for row in rows_of(session, table)}
+            for table, key in KEYS.items()
+        }
 
 
 def rows_of(session: ReadSession, table: str) -> Iterator[dict[str, Any]]:
