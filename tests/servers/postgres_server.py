@@ -38,6 +38,7 @@ FAST = {
 ALWAYS = {"listen_addresses": "", "port": "5432", "max_connections": "200"}
 FOLDERS = {16: "pginstall", 18: "pginstall18"}
 START_S_MAX = 60.0
+STOP_S_MAX = 30
 PAUSE_S = 0.02
 SOCKET_PATH_BYTES_MAX = 100  # Linux takes 107, others a few less.
 
@@ -160,7 +161,12 @@ class Server:
         undertaker.kill()
         undertaker.communicate()
         process.send_signal(how)
-        process.wait()
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            # Told to shut down while it recovers from a crash, 18 can wait for ever.
+            process.send_signal(signal.SIGQUIT)
+            process.wait()
 
     def _runnable(self, folder: Path) -> Path:
         """Return a folder whose programs the server's account may run."""
