@@ -52,7 +52,15 @@ def load_existing(session: WriteSession, execution_id: UUID | str) -> Loaded:
     Raises:
         NotFoundError: The store has no such execution.
     """
-    loaded = load(session, execution_id)
+    return check_known(load(session, execution_id), execution_id)
+
+
+def check_known(loaded: Loaded | None, execution_id: UUID | str) -> Loaded:
+    """Return what was loaded of an execution that must be there.
+
+    Raises:
+        NotFoundError: The store has no such execution.
+    """
     if loaded is None:
         message = (
             f"execution {execution_id} is not in this store; "

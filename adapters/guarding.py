@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 
-from leasehold.adapters.commands import Commands, load_existing
+from leasehold.adapters.commands import Commands, check_known, load_existing
 from leasehold.adapters.metering import Call
-from leasehold.adapters.recording import Loaded, loaded_of, record
+from leasehold.adapters.recording import Loaded, load, load_each, loaded_of, record
 from leasehold.adapters.store import Row, WriteSession
 from leasehold.domain.attempts import Attempt
 from leasehold.domain.errors import (
@@ -157,23 +157,25 @@ class GuardedCommands(Commands):
             The answers in the order in which they were asked for; in the place of one
             that was refused the error that it would have raised.
         """
-        answers: dict[int, Answer | LeaseholdError] = {}
+        answers: list[Answer | LeaseholdError] = []
         if not asked:
             return []
         with Call(self._meter, operation) as call:
             with self._store.write(call=call) as session:
-                # Whoever locks several executions does it in the order of their ids.
-                for number in sorted(
-                    range(len(asked)), key=lambda one: asked[one].lease.execution_id
-                ):
-                    answered = _answer(session, operation, asked[number])
-                    answers[number] = answered
+                loaded = load_each(session, (one.lease.execution_id for one in asked))
+                for one in asked:
+                    execution_id = one.lease.execution_id
+                    if execution_id in loaded:
+                        found = loaded.pop(execution_id)
+                    else:
+                        # It came before, and may have been changed.
+                        found = load(session, execution_id)
+                    answered = _answer(session, operation, one, found)
+                    answers.append(answered)
             call.refuse(
-                answer
-                for answer in answers.values()
-                if isinstance(answer, LeaseholdError)
+                answer for answer in answers if isinstance(answer, LeaseholdError)
             )
-        return [answers[number] for number in range(len(asked))]
+        return answers
 
     def _check_in_sight(
         self,
@@ -218,11 +220,15 @@ class GuardedCommands(Commands):
 
 
 def _answer(
-    session: WriteSession, operation: str, asked: Guarded[Answer]
+    session: WriteSession,
+    operation: str,
+    asked: Guarded[Answer],
+    loaded: Loaded | None,
 ) -> Answer | LeaseholdError:
     """Let a write through the guard, one of several in a transaction."""
+    lease = asked.lease
     try:
-        work = _open_work(session, asked.lease)
+        work = _work(session, check_known(loaded, lease.execution_id), lease)
     except NotFoundError as error:
         return error
     if asked.repeated is not None:

@@ -206,6 +206,18 @@ def load(session: WriteSession, execution_id: UUID | str) -> Loaded | None:
     return None if row is None else loaded_of(row)
 
 
+def load_each(
+    session: WriteSession, execution_ids: Iterable[UUID]
+) -> dict[UUID, Loaded | None]:
+    """Lock and load several executions, in the order of their ids."""
+    wanted = sorted(set(execution_ids))
+    rows = session.load_each([str(execution_id) for execution_id in wanted])
+    return {
+        execution_id: None if row is None else loaded_of(row)
+        for execution_id, row in zip(wanted, rows, strict=True)
+    }
+
+
 def load_free(session: WriteSession, execution_ids: Sequence[str]) -> list[Loaded]:
     """Lock and load those of some executions that nobody else holds, in their order."""
     return [loaded_of(row) for row in session.load_free(execution_ids)]
