@@ -88,8 +88,12 @@ def written(
             statement = _upsert_statement(table, tuple(key), tuple(values), mark)
             return statement, (*key.values(), *values.values())
         case Delete(table, key):
-            statement = f"DELETE FROM {table} WHERE {_condition(tuple(key), mark)}"  # noqa: S608
-            return statement, tuple(key.values())
+            # SQLite lets NULL into a key, from outside.
+            known = {name: value for name, value in key.items() if value is not None}
+            parts = [f"{name} IS NULL" for name in key if name not in known]
+            parts += [f"{name} = {mark}" for name in known]
+            statement = f"DELETE FROM {table} WHERE {' AND '.join(parts)}"  # noqa: S608
+            return statement, tuple(known.values())
         case _:
             assert_never(change)
 

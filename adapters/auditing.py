@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -18,13 +19,14 @@ from uuid import UUID
 from leasehold.adapters import verifying
 from leasehold.adapters.linking import Links
 from leasehold.adapters.repairing import suspected_by
-from leasehold.adapters.store import ReadSession, Row
+from leasehold.adapters.store import PAGE_BYTES, ReadSession, Row, state_bytes
 from leasehold.adapters.verifying import FaultKind
 from leasehold.adapters.walking import (
     PAGE,
     Progress,
     Walked,
     event_in,
+    merged,
     pages_by_stream,
     walk,
 )
@@ -40,6 +42,9 @@ FINDINGS_MAX: Final = 1_000
 
 HELD_MAX: Final = 5_000
 """Up to how many events of an execution are held in memory."""
+
+HELD_BYTES_MAX: Final = 4 * PAGE_BYTES
+"""Up to how many bytes they may have."""
 
 _NO_ID: Final = UUID(int=0)
 _CHECKS: Final = {
@@ -170,7 +175,7 @@ class _Reading:
         self.execution_id = execution_id
         self._links = Links()
         self._held: list[Row] = []
-        self._count = 0
+        self._count = self._bytes = 0
         self._streams: dict[Any, tuple[int, int]] = {}
 
     def take(self, rows: list[Row]) -> None:
@@ -178,7 +183,8 @@ class _Reading:
         self._links.take(rows)
         self._count += len(rows)
         self._held += rows
-        if self._count > HELD_MAX:
+        self._bytes += sum(map(state_bytes, rows))
+        if self._count > HELD_MAX or self._bytes > HELD_BYTES_MAX:
             self._let_go()
 
     def _let_go(self) -> None:
@@ -201,39 +207,27 @@ class _Reading:
 
 
 def _merged(session: ReadSession, streams: Iterable[_Stream]) -> Iterator[Row]:
-    """Give the events of some streams in the order of positions, page by page.
-
-    A stream is opened when its first event is due, so that of an execution with many
-    attempts only a few are open at a time.
-    """
-    closed = sorted(streams, key=lambda it: it.first_position, reverse=True)
-    opened: list[tuple[int, int, Row, Iterator[Row]]] = []
-    while closed or opened:
-        while closed and (not opened or closed[-1].first_position <= opened[0][0]):
-            rows = _rows_of(session, closed.pop())
-            row = next(rows)
-            heapq.heappush(opened, (row[0], len(closed), row, rows))
-        _, number, row, rows = opened[0]
-        yield row
-        following = next(rows, None)
-        if following is None:
-            heapq.heappop(opened)
-        else:
-            heapq.heapreplace(opened, (following[0], number, following, rows))
+    """Give the events of some streams in the order of positions, page by page."""
+    return merged(
+        (stream.first_position, partial(_rows_of, session, stream))
+        for stream in streams
+    )
 
 
 def _rows_of(session: ReadSession, stream: _Stream) -> Iterator[Row]:
     after_version, left = _BEFORE_ALL_VERSIONS, stream.event_count
     while left > 0:
-        rows = session.fetch_all(
+        rows = session.fetch_page(
             "log_by_stream",
+            bytes_most=PAGE_BYTES,
             after_stream=stream.stream_id,
             after_version=after_version,
             most=min(left, PAGE),
         )
-        yield from rows
         after_version = rows[-1][2]
         left -= len(rows)
+        yield from rows
+        del rows
 
 
 class _Audit:

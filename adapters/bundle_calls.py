@@ -1,12 +1,14 @@
 """Carrying histories from one store to another: `export` and `import_bundle`."""
 
 import hashlib
-import heapq
+import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import BinaryIO, Final
 from uuid import UUID
 
+from leasehold.adapters import walking
 from leasehold.adapters.bundle_files import opened_to_read_twice, opened_to_write
 from leasehold.adapters.bundles import (
     BundleHeader,
@@ -17,8 +19,13 @@ from leasehold.adapters.bundles import (
     redacted_events,
 )
 from leasehold.adapters.commands import Commands, names_of_creation
-from leasehold.adapters.store import Append, ReadSession, Row, WriteSession
-from leasehold.adapters.walking import PAGE, Progress
+from leasehold.adapters.store import (
+    PAGE_BYTES,
+    Append,
+    ReadSession,
+    WriteSession,
+)
+from leasehold.adapters.walking import Progress
 from leasehold.domain import limits
 from leasehold.domain.errors import (
     ConflictError,
@@ -58,7 +65,8 @@ class BundleCommands(Commands):
             redact: Whether payloads, results, frames, messages and reasons are left
                 out. The header then says so, with the digest of the bundle that has
                 them.
-            progress: Told how many events are written, and of how many.
+            progress: Told how many events are done, and of how many; with `redact`
+                they are counted twice, as the log is read twice.
 
         Raises:
             InvalidInputError: An argument breaks its rule.
@@ -67,28 +75,32 @@ class BundleCommands(Commands):
                 damaged; `store_busy`: one of the executions is not settled yet.
             OSError: What a file of the caller's raises is raised as it is.
         """
-        chosen = None if execution_ids is None else _chosen(execution_ids)
+        wanted = None if execution_ids is None else _chosen(execution_ids)
         with self._store.read(once=True) as session:
             settled: int = session.fetch_all("settled_position")[0][0]
         with self._store.read() as session, opened_to_write(target) as file:
-            _check_known(session, chosen, settled)
+            chosen = _known(session, wanted, settled)
             header = _header_of(session.redacted_from())
+            expected = _last_position(session) * (2 if redact else 1)
+            done = itertools.count(1)
+
+            def taken() -> Iterator[Stored]:
+                for stored in _events(session, chosen, settled):
+                    yield stored
+                    if progress is not None:
+                        number = next(done)
+                        progress(number, max(number, expected))
+
             if redact:
                 original = BundleWriter(None, header)
-                for stored in _events(session, chosen, settled):
+                for stored in taken():
                     original.add(stored)
                 header = BundleHeader(
                     redacted=True, original_sha256=original.finish().sha256
                 )
             writer = BundleWriter(file, header)
-            events: Iterable[Stored] = _events(session, chosen, settled)
-            if redact:
-                events = redacted_events(events)
-            expected = _last_position(session)
-            for number, stored in enumerate(events, start=1):
+            for stored in redacted_events(taken()) if redact else taken():
                 writer.add(stored)
-                if progress is not None:
-                    progress(number, max(number, expected))
             return writer.finish()
 
     def import_bundle(
@@ -189,61 +201,47 @@ def _chosen(execution_ids: Collection[UUID]) -> list[str]:
     )
 
 
-def _check_known(session: ReadSession, chosen: list[str] | None, settled: int) -> None:
-    for execution_id in chosen or ():
-        begin = session.fetch_all("history", execution_id=execution_id, after=0, most=1)
-        if not begin:
-            message = f"execution {execution_id} is not in this store"
-            raise NotFoundError(message)
-        if begin[0][0] > settled:
-            message = (
-                f"execution {execution_id} is not settled yet: others still write what "
-                "stands before it in the log; try again"
-            )
-            raise StoreError(message, code="store_busy", retryable=True)
+def _known(
+    session: ReadSession, chosen: list[str] | None, settled: int
+) -> dict[str, int] | None:
+    """Return the chosen executions with the positions that they begin at."""
+    if chosen is None:
+        return None
+    return {it: _beginning_of(session, it, settled) for it in chosen}
+
+
+def _beginning_of(session: ReadSession, execution_id: str, settled: int) -> int:
+    begin = session.fetch_one("history", execution_id=execution_id, after=0, most=1)
+    if begin is None:
+        message = f"execution {execution_id} is not in this store"
+        raise NotFoundError(message)
+    if begin[0] > settled:
+        message = (
+            f"execution {execution_id} is not settled yet: others still write what "
+            "stands before it in the log; try again"
+        )
+        raise StoreError(message, code="store_busy", retryable=True)
+    return int(begin[0])
 
 
 def _events(
-    session: ReadSession, chosen: list[str] | None, settled: int
+    session: ReadSession, chosen: dict[str, int] | None, settled: int
 ) -> Iterator[Stored]:
     if chosen is not None and len(chosen) <= _MERGED_MAX:
-        histories = (_history(session, execution_id) for execution_id in chosen)
-        rows: Iterable[Row] = heapq.merge(*histories, key=_position_of)
+        # Of each that is open there is a page in memory: together about one.
+        bytes_most = PAGE_BYTES // max(1, len(chosen))
+        rows = walking.merged(
+            (first, partial(walking.history, session, it, bytes_most=bytes_most))
+            for it, first in chosen.items()
+        )
     else:
-        rows = _log(session)
+        rows = walking.log(session)
         if chosen is not None:
-            wanted = set(chosen)
-            rows = (row for row in rows if row[1][:EXECUTION_ID_CHARACTERS] in wanted)
+            rows = (row for row in rows if row[1][:EXECUTION_ID_CHARACTERS] in chosen)
     for position, stream_id, version, topic, state in rows:
         if position > settled:
             return
         yield position, stream_id, version, topic, state
-
-
-def _position_of(row: Row) -> int:
-    return int(row[0])
-
-
-def _log(session: ReadSession) -> Iterator[Row]:
-    after = 0
-    while True:
-        rows = session.fetch_all("log", after=after, most=PAGE)
-        yield from rows
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0]
-
-
-def _history(session: ReadSession, execution_id: str) -> Iterator[Row]:
-    after = 0
-    while True:
-        rows = session.fetch_all(
-            "history", execution_id=execution_id, after=after, most=PAGE
-        )
-        yield from rows
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0]
 
 
 def _too_large(line_number: int) -> InvalidInputError:

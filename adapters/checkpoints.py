@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
-from leasehold.adapters import codec
-from leasehold.adapters.store import ReadSession, Row
-from leasehold.adapters.walking import PAGE
+from leasehold.adapters import codec, walking
+from leasehold.adapters.store import ReadSession
 from leasehold.domain import limits
 from leasehold.domain.errors import InvalidInputError, StoreError
 from leasehold.domain.merge_patch import canonical_json
@@ -155,7 +154,7 @@ def digests_until(
     """
     digest = hashlib.sha256()
     last, waiting = 0, list(reversed(positions))
-    for row in _log(session):
+    for row in walking.log(session):
         while row[0] > waiting[-1]:
             yield digest.hexdigest(), last
             waiting.pop()
@@ -165,16 +164,6 @@ def digests_until(
         last = row[0]
     for _ in waiting:
         yield digest.hexdigest(), last
-
-
-def _log(session: ReadSession) -> Iterator[Row]:
-    after = 0
-    while True:
-        rows = session.fetch_all("log", after=after, most=PAGE)
-        yield from rows
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0]
 
 
 def _hash_in(state: bytes) -> bytes:

@@ -91,7 +91,9 @@ def differing_columns(
 ) -> Columns | None:
     """Return the columns in which two rows differ; None where they are equal.
 
-    A row on one side only differs as a whole: no column is named.
+    A row on one side only differs as a whole: no column is named. A column that the
+    replay never gave a value is NULL there; one that it did give one, if it is NULL,
+    and that the table has not, differs.
     """
     if there is None or wanted is None:
         return None if there is wanted else {}
@@ -101,6 +103,9 @@ def differing_columns(
         column: (value, wanted.get(column))
         for column, value in there.items()
         if value != wanted.get(column) or type(value) is not type(wanted.get(column))
+    }
+    columns |= {
+        column: (None, value) for column, value in wanted.items() if column not in there
     }
     return columns or None
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from leasehold.adapters import codec
 from leasehold.adapters.reader import Reader
-from leasehold.adapters.store import Row, Store, Watch
+from leasehold.adapters.store import PAGE_BYTES, Row, Store, Watch, state_bytes
 from leasehold.domain import limits
 from leasehold.domain.errors import StoreError
 from leasehold.domain.records import RecordedEvent
@@ -48,7 +48,7 @@ class Feed:
         self._process = os.getpid()
 
     def page(self, after: int) -> Page:
-        """Read what follows a position, at most 500 events.
+        """Read what follows a position: at most 500 events, and some 8 MiB.
 
         The settled position is asked in a statement of its own and first. What is
         settled once stays so, and is all there for the second statement; which may
@@ -60,25 +60,30 @@ class Feed:
         if self._execution_id is not None:
             return self._page_of_one(self._execution_id, after, settled)
         with self._store.read(once=True) as session:
-            rows = session.fetch_all(
+            rows = session.fetch_page(
                 "events_settled",
+                bytes_most=PAGE_BYTES,
                 after=after,
                 settled=settled,
                 topics=self._topics_asked,
                 most=PAGE,
             )
         found = _readable(rows)
-        is_whole = len(found) == len(rows) < PAGE
+        is_whole = len(found) == len(rows) and not _is_full(rows)
         return Page(found, settled if is_whole else found[-1].position)
 
     def _page_of_one(self, execution_id: UUID, after: int, settled: int) -> Page:
         while after < settled:
             with self._store.read(once=True) as session:
-                rows = session.fetch_all(
-                    "history", execution_id=str(execution_id), after=after, most=PAGE
+                rows = session.fetch_page(
+                    "history_page",
+                    bytes_most=PAGE_BYTES,
+                    execution_id=str(execution_id),
+                    after=after,
+                    most=PAGE,
                 )
             found = _readable(rows)
-            is_whole = len(found) == len(rows) < PAGE
+            is_whole = len(found) == len(rows) and not _is_full(rows)
             after = settled if is_whole else min(found[-1].position, settled)
             wanted = [
                 recorded
@@ -141,6 +146,11 @@ class Feed:
             watch, self._watch = self._watch, None
             if watch is not None:
                 watch.close()
+
+
+def _is_full(rows: Sequence[Row]) -> bool:
+    """Say whether a page has as much as one may have, so that there may be more."""
+    return len(rows) >= PAGE or sum(map(state_bytes, rows)) >= PAGE_BYTES
 
 
 def _readable(rows: Sequence[Row]) -> list[RecordedEvent]:
@@ -236,7 +246,9 @@ class Subscription:
         return event
 
     def next_events(self, timeout_s: float | None = None) -> list[RecordedEvent]:
-        """Return the next events, at most 500; wait for the first of them.
+        """Return the next events; wait for the first of them.
+
+        At most 500, and fewer where they are large: some 8 MiB.
 
         Args:
             timeout_s: How long to wait; None for as long as it takes.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from leasehold.adapters import repairing, signing, verifying
+from leasehold.adapters import repairing, signing, verifying, walking
 from leasehold.adapters.checkpoints import (
     Checkpoint,
     Lines,
@@ -30,7 +30,7 @@ from leasehold.adapters.replaying import (
 )
 from leasehold.adapters.store import ReadSession, Store
 from leasehold.adapters.verifying import VerifyReport
-from leasehold.adapters.walking import PAGE, Progress
+from leasehold.adapters.walking import Progress
 from leasehold.domain import limits
 from leasehold.domain.errors import InvalidInputError, NotFoundError, StoreError
 from leasehold.domain.records import RecordedEvent
@@ -163,7 +163,7 @@ class ReplayCommands(Commands):
         """
         limits.identifier("execution_id", execution_id)
         tables = _OF_EXECUTION if attempt_index is None else _OF_ATTEMPT
-        known = [name for table in tables for name in COLUMNS[table]]
+        known = [*dict.fromkeys(it for table in tables for it in COLUMNS[table])]
         if column not in known:
             raise limits.refuse("column", column, f"one of {', '.join(known)}")
         table = next(name for name in tables if column in COLUMNS[name])
@@ -173,7 +173,7 @@ class ReplayCommands(Commands):
                 "attempt_index", attempt_index, least=0, most=limits.POSITION_MAX
             )
             key = (*key, attempt_index)
-        with self._store.read(once=True) as session:
+        with self._store.read() as session:
             history = history_until(
                 session, str(execution_id), Moment(limits.POSITION_MAX)
             )
@@ -193,7 +193,8 @@ class ReplayCommands(Commands):
         """Hold the log against itself, and every projected row against its replay.
 
         Streams are contiguous, hashes chain, every event decodes. It reports what it
-        meets and does not raise for it. Memory is bounded by the largest execution.
+        meets and does not raise for it. Memory is bounded by the largest execution,
+        and by a page of the log and of each table, some 8 MiB.
         Best-effort frames are no projection and are left out.
 
         Args:
@@ -294,16 +295,11 @@ class ReplayCommands(Commands):
 def _executions_between(session: ReadSession, first: int, last: int) -> list[str]:
     """Return the executions that have events after one position, up to another."""
     found: dict[str, None] = {}
-    after = first
-    while True:
-        rows = session.fetch_all("log", after=after, most=PAGE)
-        for position, stream_id, *_ in rows:
-            if position > last:
-                return sorted(found)
-            found[str(stream_id)[:EXECUTION_ID_CHARACTERS]] = None
-        if len(rows) < PAGE:
-            return sorted(found)
-        after = rows[-1][0]
+    for position, stream_id, *_ in walking.log(session, first):
+        if position > last:
+            break
+        found[str(stream_id)[:EXECUTION_ID_CHARACTERS]] = None
+    return sorted(found)
 
 
 def _tables_at(session: ReadSession, execution_id: str, moment: Moment) -> Tables:

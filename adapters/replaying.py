@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Never, Self
+from typing import Any, Never, Self
 
-from leasehold.adapters import codec
+from leasehold.adapters import codec, walking
 from leasehold.adapters.metering import Call
 from leasehold.adapters.store import (
     Asked,
@@ -21,15 +21,13 @@ from leasehold.adapters.store import (
     Row,
     Store,
 )
-from leasehold.adapters.walking import PAGE, Progress
+from leasehold.adapters.walking import Progress
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
 from leasehold.domain.records import RecordedEvent
 
 MakePrivate = Callable[[Clock], Store]
 """Make an empty store in memory, with a clock."""
-
-_NO_LIMIT: Final = -1
 
 
 class Moment:
@@ -60,27 +58,20 @@ def log_until(
     session: ReadSession, moment: Moment
 ) -> Iterator[tuple[RecordedEvent, bytes]]:
     """Give the events of the log up to a moment, with their bytes."""
-    after = 0
-    while True:
-        rows = session.fetch_all("log", after=after, most=PAGE)
-        for row in rows:
-            if row[0] > moment.position:
-                return
-            recorded = codec.decode(*row)
-            if moment.holds(recorded):
-                yield recorded, row[4]
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0]
+    yield from _until(walking.log(session), moment)
 
 
 def history_until(
     session: ReadSession, execution_id: str, moment: Moment
 ) -> Iterator[tuple[RecordedEvent, bytes]]:
     """Give the events of an execution up to a moment, with their bytes."""
-    for row in session.fetch_all(
-        "history", execution_id=execution_id, after=0, most=_NO_LIMIT
-    ):
+    yield from _until(walking.history(session, execution_id), moment)
+
+
+def _until(
+    rows: Iterator[Row], moment: Moment
+) -> Iterator[tuple[RecordedEvent, bytes]]:
+    for row in rows:
         if row[0] > moment.position:
             return
         recorded = codec.decode(*row)
@@ -223,6 +214,7 @@ class ReplayedStore:
     def _fill(self, events: Iterator[tuple[RecordedEvent, bytes]]) -> None:
         with self._private.write() as session:
             for recorded, state in events:
+                _check_version(recorded)
                 try:
                     session.restore(recorded, state)
                     session.project(recorded)
@@ -242,6 +234,17 @@ class ReplayedStore:
             if self._progress is not None:
                 self._progress(number, max(number, expected))
             yield event
+
+
+def _check_version(recorded: RecordedEvent) -> None:
+    version: object = recorded.version
+    if type(version) is not int or version < 1:
+        message = (
+            f"the event at position {recorded.position} (stream {recorded.stream_id}) "
+            f"cannot be replayed: its version is {version!r:.80}, and versions are "
+            "whole numbers from 1"
+        )
+        raise StoreError(message, code="corrupt_event")
 
 
 class _Replaying:
@@ -277,6 +280,12 @@ class _Replaying:
 
     def fetch_each(self, *asked: Asked) -> list[list[Row]]:
         return [self.fetch_all(query, **parameters) for query, parameters in asked]
+
+    def fetch_page(
+        self, query: str, *, bytes_most: int, **parameters: object
+    ) -> list[Row]:
+        with self._store.session_for(parameters.get("execution_id")) as session:
+            return session.fetch_page(query, bytes_most=bytes_most, **parameters)
 
     def rows(
         self, table: str, *, by_execution: bool = False

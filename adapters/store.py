@@ -24,6 +24,10 @@ Clock = Callable[[], int]
 
 Row = Sequence[Any]
 
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""About how much of the log, or of a table, is read at once: its bytes at most, and
+those of one more row."""
+
 _POLL_FIRST_S: Final = 0.002
 _POLL_LAST_S: Final = 0.1
 
@@ -69,10 +73,23 @@ class ReadSession(Protocol):
         """Run several named queries in one round trip; return the rows of each."""
         ...
 
+    def fetch_page(
+        self, query: str, *, bytes_most: int, **parameters: object
+    ) -> list[Row]:
+        """Run a named query over the log and return its first rows.
+
+        Their states, the last column, add up to `bytes_most` bytes at most without the
+        last row; of rows that there are the first is always returned. So whoever wants
+        all of them goes on until a page is empty.
+        """
+        ...
+
     def rows(
         self, table: str, *, by_execution: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key.
+
+        It holds some `PAGE_BYTES` of them in memory at a time.
 
         Args:
             table: One of `registry.KEYS`.
@@ -102,6 +119,14 @@ class WriteSession(ReadSession, Protocol):
 
         Other writers of it are held off until the transaction ends. Waits for the one
         that holds it now, and returns what that one left.
+        """
+        ...
+
+    def load_each(self, execution_ids: Sequence[str]) -> list[Row | None]:
+        """Do what `load` does for several executions, in their order, at once.
+
+        To be called once in a transaction, in the order of ids: two that lock the same
+        ones in another order wait for each other.
         """
         ...
 
@@ -178,6 +203,12 @@ class WriteSession(ReadSession, Protocol):
     def execute(self, statement: str, **parameters: object) -> None:
         """Run a named statement that is no event (best-effort frames)."""
         ...
+
+
+def state_bytes(row: Row) -> int:
+    """Return how long the state of a row of the log is: the last column, if damaged."""
+    state = row[-1]
+    return len(state) if isinstance(state, bytes | str) else 0
 
 
 def told_of_triggers(names: Sequence[str]) -> str:

@@ -284,7 +284,7 @@ def _faults_of_rows(
 ) -> Iterator[VerifyFault]:
     differing: dict[RowId, Columns] = {}
     for table, key, there, wanted, columns in differing_rows(walked.rows, tables):
-        of_blob = table == exec_core.BLOB
+        of_blob = table == exec_core.BLOB and (there is None or wanted is None)
         differing[table, key] = _of_blob(there, wanted) if of_blob else columns
     changed = last_changes(recorded, differing) if differing else {}
     for (table, key), columns in differing.items():
@@ -309,7 +309,9 @@ def _of_blob(there: TableRow | None, wanted: TableRow | None) -> Columns:
 def _difference(columns: Columns, *, is_wanted: bool) -> str:
     if columns:
         return ", ".join(
-            f"{column} is {_shown(value)}, the replay gives {_shown(replayed)}"
+            f"column {column} is missing"
+            if value is replayed is None
+            else f"{column} is {_shown(value)}, the replay gives {_shown(replayed)}"
             for column, (value, replayed) in columns.items()
         )
     return "the row is missing" if is_wanted else "no event makes this row"

@@ -1,18 +1,21 @@
 """Walking through a store execution by execution: its events beside its rows.
 
-Memory is bounded by the largest execution, whatever the size of the store. The order
-is that of execution ids, by bytes, in the log as in every table.
+Memory is bounded by the largest execution, and by a page of the log and of each table:
+1,000 rows at most, and some 8 MiB. The order is that of execution ids, by bytes, in the
+log as in every table.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import heappop, heappush, heapreplace
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
 from leasehold.adapters import codec
-from leasehold.adapters.store import ReadSession, Row
+from leasehold.adapters.store import PAGE_BYTES, ReadSession, Row, state_bytes
 from leasehold.domain import streams
 from leasehold.domain.errors import StoreError
 from leasehold.domain.events import DomainEvent
@@ -24,6 +27,8 @@ from leasehold.projections.registry import KEYS
 from leasehold.projections.tables import Key, TableRow
 
 PAGE: Final = 1_000
+"""How many events are read at once, at most; see also `PAGE_BYTES`."""
+
 _BEST_EFFORT: Final = FrameMode.BEST_EFFORT.value
 
 Progress = Callable[[int, int], None]
@@ -170,18 +175,76 @@ def _id_in(text: str) -> UUID | None:
     return found if str(found) == text else None
 
 
+def log(session: ReadSession, after: int = 0) -> Iterator[Row]:
+    """Give the log behind a position, as the session sees it."""
+    while True:
+        rows = session.fetch_page("log", bytes_most=PAGE_BYTES, after=after, most=PAGE)
+        if not rows:
+            return
+        after = rows[-1][0]
+        yield from rows
+        # Or there were two pages in memory while the next one is read.
+        del rows
+
+
+def history(
+    session: ReadSession, execution_id: str, *, bytes_most: int = PAGE_BYTES
+) -> Iterator[Row]:
+    """Give the events of an execution over all its streams, in log order."""
+    after = 0
+    while True:
+        rows = session.fetch_page(
+            "history_page",
+            bytes_most=bytes_most,
+            execution_id=execution_id,
+            after=after,
+            most=PAGE,
+        )
+        if not rows:
+            return
+        after = rows[-1][0]
+        yield from rows
+        del rows
+
+
+def merged(sources: Iterable[tuple[int, Callable[[], Iterator[Row]]]]) -> Iterator[Row]:
+    """Give the events of several sources in the order of positions.
+
+    A source is opened when its first event is due, so that of many only a few are open
+    at a time.
+
+    Args:
+        sources: Each with the position of its first event.
+    """
+    closed = sorted(sources, key=itemgetter(0), reverse=True)
+    opened: list[tuple[int, int, Row, Iterator[Row]]] = []
+    while closed or opened:
+        while closed and (not opened or closed[-1][0] <= opened[0][0]):
+            rows = closed.pop()[1]()
+            row = next(rows)
+            heappush(opened, (row[0], len(closed), row, rows))
+        _, number, row, rows = opened[0]
+        yield row
+        following = next(rows, None)
+        if following is None:
+            heappop(opened)
+        else:
+            heapreplace(opened, (following[0], number, following, rows))
+
+
 def pages_by_stream(session: ReadSession) -> Iterator[list[Row]]:
     """Give the log by stream and version, page by page."""
-    after_stream, after_version, known = "", 0, 0
+    after_stream, after_version, known, known_bytes = "", 0, 0, 0
     while True:
-        rows = session.fetch_all(
+        rows = session.fetch_page(
             "log_by_stream",
+            bytes_most=PAGE_BYTES + known_bytes,
             after_stream=after_stream,
             after_version=after_version,
             most=PAGE + known,
         )
-        yield rows[known:]
-        if len(rows) < PAGE + known:
+        page = rows[known:]
+        if not page:
             return
         # Go on after the last stream whose id can be asked for.
         for known, row in enumerate(reversed(rows)):  # noqa: B007 - and below
@@ -190,6 +253,10 @@ def pages_by_stream(session: ReadSession) -> Iterator[list[Row]]:
                 break
         else:
             known = len(rows)
+        known_bytes = sum(map(state_bytes, rows[len(rows) - known :]))
+        del rows, row
+        yield page
+        del page
 
 
 def _is_writable(stream_id: object) -> bool:

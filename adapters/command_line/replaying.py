@@ -38,7 +38,8 @@ def as_of(
         str,
         typer.Argument(
             metavar="WHEN",
-            help="A position (12), a time (2025-01-01T09:00:40Z), ms (@1735722040000).",
+            help="A position (12), a time (2025-01-01T09:00:40Z), "
+            "ms (@1735722040000), or now.",
         ),
     ],
 ) -> None:

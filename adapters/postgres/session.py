@@ -21,7 +21,7 @@ from leasehold.adapters.postgres.combining import PendingChanges
 from leasehold.adapters.postgres.connecting import Connection
 from leasehold.adapters.postgres.recorder import Recorder
 from leasehold.adapters.queries import named_queries
-from leasehold.adapters.store import Append, Asked, Clock, Row
+from leasehold.adapters.store import PAGE_BYTES, Append, Asked, Clock, Row
 from leasehold.adapters.versions import changed_meanwhile, read_versions
 from leasehold.domain import limits
 from leasehold.domain.records import RecordedEvent
@@ -38,6 +38,28 @@ _NAMES_NUMBERED: Final = 1024
 """How many locks there are for names: a batch of any size takes no more."""
 
 _ROWS_AT_ONCE: Final = 1_000
+_LARGE: Final = {
+    "exec_state": ("tags", "raw_fields"),
+    "exec_blob": ("payload", "result"),
+    "attempt": ("failure_message", "failure_detail"),
+    "summary": ("document_json",),
+    "stream_frame": ("payload",),
+}
+"""The columns that make a row a large one."""
+
+_BOUNDED: Final = """
+SELECT *
+FROM (
+    SELECT
+        page.*,
+        sum({sizes}) OVER (
+            ORDER BY {columns} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+    FROM ({page}) AS page
+) AS measured
+WHERE coalesce(bytes_before, 0) < {most}
+ORDER BY {columns}
+"""
 _EVENTS_AT_ONCE: Final = 5_000
 _BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 """How many events wait for the end; a larger batch holds readers back from then on."""
@@ -158,6 +180,12 @@ class PostgresSession:
         self.check_versions()
         return [list(cursor.fetchall()) for cursor in cursors]
 
+    def fetch_page(
+        self, query: str, *, bytes_most: int, **parameters: object
+    ) -> list[Row]:
+        """Run a named query over the log and return its first rows."""
+        return self.fetch_all(query, bytes_most=bytes_most, **parameters)
+
     def execute(self, statement: str, **parameters: object) -> None:
         """Run a named statement."""
         self.writes_without_events = True
@@ -168,20 +196,21 @@ class PostgresSession:
     ) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key, in pages."""
         order = order_of(table, by_execution=by_execution)
-        columns = SQL(", ").join(Identifier(column) for column in order)
-        marks = SQL(", ").join([SQL("%s")] * len(order))
-        beyond = SQL("WHERE ({}) > ({})").format(columns, marks)
-        select = SQL("SELECT * FROM {} {} ORDER BY {} LIMIT {}")
+        # Somebody may have dropped one of them; verifying says so.
+        none = SQL("SELECT * FROM {} LIMIT 0").format(Identifier(table))
+        cursor = self._executed(none, ())
+        cursor.fetchall()
+        there = {column.name for column in cursor.description or ()}
+        large = [column for column in _LARGE.get(table, ()) if column in there]
+        page, following = _pages_of(table, order, large)
         after: tuple[Any, ...] = ()
-        while True:
-            page = select.format(
-                Identifier(table), beyond if after else SQL(""), columns, _ROWS_AT_ONCE
-            )
-            rows = self._rows_as_dicts(page, after)
-            yield from rows
-            if len(rows) < _ROWS_AT_ONCE:
-                return
-            after = tuple(rows[-1][column] for column in order)
+        while rows := self._rows_as_dicts(page, after):
+            page, after = following, tuple(rows[-1][column] for column in order)
+            for row in rows:
+                row.pop("bytes_before", None)
+                yield row
+            # Or there were two pages in memory while the next one is read.
+            del rows, row
 
     def redacted_from(self) -> tuple[str, ...]:
         """Return the digests of the originals of the redacted bundles taken in."""
@@ -196,14 +225,32 @@ class PostgresSession:
     def _rows_as_dicts(
         self, statement: Composed, values: Sequence[object]
     ) -> list[dict[str, Any]]:
+        return self._executed(statement, values).fetchall()
+
+    def _executed(
+        self, statement: Composed, values: Sequence[object]
+    ) -> Cursor[dict[str, Any]]:
         self._apply((), None)
         cursor = self.connection.cursor(row_factory=dict_row)
-        return cursor.execute(statement, values).fetchall()
+        return cursor.execute(statement, values)
 
     def load(self, execution_id: str) -> Row | None:
         """Lock an execution and return what a decision needs, None for no such one."""
         rows = self._load(_QUERIES["load_execution"], {"execution_id": execution_id})
         return rows[0] if rows else None
+
+    def load_each(self, execution_ids: Sequence[str]) -> list[Row | None]:
+        """Load several in one round trip."""
+        cursors = [
+            self._send(_QUERIES["load_execution"], {"execution_id": execution_id})
+            for execution_id in execution_ids
+        ]
+        self.check_versions()
+        found = [cursor.fetchall() for cursor in cursors]
+        clocks = [rows[0][-1] for rows in found if rows]
+        # The clock was read each time when a lock was held: the last time counts.
+        self._now_ms = max(clocks, default=None)
+        return [rows[0][:-1] if rows else None for rows in found]
 
     def load_free(self, execution_ids: Sequence[str]) -> list[Row]:
         """Load those of some executions that nobody else holds, in their order."""
@@ -344,6 +391,37 @@ class PostgresSession:
         cursor = _CursorEach(self.connection)
         apply(cursor, self._pending.take(), None, PERCENT_S)
         apply(cursor, changes, position, PERCENT_S)
+
+
+def _pages_of(table: str, order: Sequence[str], large: Sequence[str]) -> list[Composed]:
+    """Return the statements for the first page of a table and for one after a key.
+
+    Args:
+        table: The table.
+        order: The columns of its key, in the order of the rows.
+        large: The columns whose bytes count. The server knows their sizes without
+            reading them, and reads those that it sends.
+    """
+    columns = SQL(", ").join(map(Identifier, order))
+    marks = SQL(", ").join([SQL("%s")] * len(order))
+    select = SQL("SELECT * FROM {} {} ORDER BY {} LIMIT {}")
+    beyond = SQL("WHERE ({}) > ({})").format(columns, marks)
+    pages = [
+        select.format(Identifier(table), where, columns, _ROWS_AT_ONCE)
+        for where in (SQL(""), beyond)
+    ]
+    if not large:
+        return pages
+    sizes = [
+        SQL("coalesce(octet_length({}), 0)").format(Identifier(column))
+        for column in large
+    ]
+    return [
+        SQL(_BOUNDED).format(
+            sizes=SQL(" + ").join(sizes), columns=columns, page=page, most=PAGE_BYTES
+        )
+        for page in pages
+    ]
 
 
 def _check(found: dict[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from eventsourcing.persistence import StoredEvent
@@ -12,7 +13,7 @@ from leasehold.adapters.metering import Call
 from leasehold.adapters.queries import named_queries
 from leasehold.adapters.sqlite import schema
 from leasehold.adapters.sqlite.recorder import Recorder
-from leasehold.adapters.store import Append, Asked, Clock, Row
+from leasehold.adapters.store import Append, Asked, Clock, Row, state_bytes
 from leasehold.domain import limits
 from leasehold.domain.records import RecordedEvent
 from leasehold.projections.changes import Change, Place
@@ -42,7 +43,7 @@ VALUES (?, ?, ?, ?, ?)
 class SQLiteSession:
     """One transaction on one connection."""
 
-    __slots__ = ("_clock", "_queries", "_recorder", "call", "cursor")
+    __slots__ = ("_clock", "_queries", "_recorder", "_walking", "call", "cursor")
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class SQLiteSession:
         """Begin on a connection whose transaction is open."""
         self.call = call
         self.cursor = driver.cursor()
+        self._walking: list[sqlite3.Cursor] = []
         self._recorder = recorder
         self._clock = clock
         self._queries = named_queries(_PACKAGE)
@@ -69,6 +71,10 @@ class SQLiteSession:
     def load(self, execution_id: str) -> Row | None:
         """Return what a decision needs; all other writers are kept out anyway."""
         return self.fetch_one("load_execution", execution_id=execution_id)
+
+    def load_each(self, execution_ids: Sequence[str]) -> list[Row | None]:
+        """Load several."""
+        return [self.load(execution_id) for execution_id in execution_ids]
 
     def load_free(self, execution_ids: Sequence[str]) -> list[Row]:
         """Load them all: the transaction keeps all other writers out."""
@@ -94,6 +100,26 @@ class SQLiteSession:
         """Run several named queries; return the rows of each."""
         return [self.fetch_all(query, **parameters) for query, parameters in asked]
 
+    def fetch_page(
+        self, query: str, *, bytes_most: int, **parameters: object
+    ) -> list[Row]:
+        """Run a named query over the log and return its first rows."""
+        rows: list[Row] = []
+        left = bytes_most
+        with closing(self.cursor.connection.cursor()) as cursor:
+            for row in cursor.execute(self._queries[query], parameters):
+                rows.append(row)
+                left -= state_bytes(row)
+                if left <= 0:
+                    break
+        return rows
+
+    def end(self) -> None:
+        """Close what walks over rows and was left midway: it would keep the view."""
+        for cursor in self._walking:
+            cursor.close()
+        self._walking.clear()
+
     def execute(self, statement: str, **parameters: object) -> None:
         """Run a named statement."""
         self.cursor.execute(self._queries[statement], parameters)
@@ -103,7 +129,9 @@ class SQLiteSession:
     ) -> Iterator[dict[str, Any]]:
         """Return the rows of a projected table in the order of its key."""
         order = ", ".join(order_of(table, by_execution=by_execution))
-        return self._rows_as_dicts(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
+        cursor = self.cursor.connection.cursor()
+        self._walking.append(cursor)
+        return _as_dicts(cursor.execute(f"SELECT * FROM {table} ORDER BY {order}"))  # noqa: S608
 
     def redacted_from(self) -> tuple[str, ...]:
         """Return the digests of the originals of the redacted bundles taken in."""
@@ -112,16 +140,10 @@ class SQLiteSession:
 
     def rows_of(self, table: str, execution_id: str) -> list[dict[str, Any]]:
         """Return the rows of a projected table that are about an execution."""
-        statement = f"SELECT * FROM {table} WHERE execution_id = ?"  # noqa: S608
-        return list(self._rows_as_dicts(statement, execution_id))
-
-    def _rows_as_dicts(
-        self, statement: str, *values: object
-    ) -> Iterator[dict[str, Any]]:
+        # IS: in a damaged row the id may be NULL.
+        statement = f"SELECT * FROM {table} WHERE execution_id IS ?"  # noqa: S608
         cursor = self.cursor.connection.cursor()
-        cursor.execute(statement, values)
-        names = [column[0] for column in cursor.description]
-        return (dict(zip(names, row, strict=True)) for row in cursor)
+        return list(_as_dicts(cursor.execute(statement, (execution_id,))))
 
     def projection_version(self) -> int:
         """Return which version of the projections made the rows; 0 without them."""
@@ -195,3 +217,8 @@ class SQLiteSession:
         for item, position in zip(appends, positions or (), strict=True):
             changes = project(item.event, item.place)
             apply(self.cursor, changes, position, QUESTION_MARK)
+
+
+def _as_dicts(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    return (dict(zip(names, row, strict=True)) for row in cursor)

@@ -187,6 +187,7 @@ class Transaction:
         "_connection",
         "_driver",
         "_is_saved",
+        "_session",
         "_transactions",
         "_waiter",
     )
@@ -210,6 +211,7 @@ class Transaction:
         joins = call is not None and transactions.target.path is not None
         self._waiter = Waiter(joins=joins) if begin is _WRITE else None
         self._is_saved = False
+        self._session: SQLiteSession | None = None
         self._connection: SQLiteConnection | None = None
         self._driver: sqlite3.Connection | None = None
 
@@ -227,7 +229,7 @@ class Transaction:
                 self._is_saved = True
             else:
                 self._begin_anew(self._driver, waited_s)
-            return SQLiteSession(
+            self._session = SQLiteSession(
                 self._driver, transactions.recorder, transactions.clock, self._call
             )
         except DRIVER_ERRORS as error:
@@ -236,6 +238,8 @@ class Transaction:
         except BaseException:
             self._end()
             raise
+        else:
+            return self._session
 
     def __exit__(
         self,
@@ -245,6 +249,8 @@ class Transaction:
     ) -> None:
         """Commit, or undo what the block did; give the connection and the turn back."""
         try:
+            if self._session is not None:
+                self._session.end()
             if exc_value is None and self._driver is not None:
                 began_ns = time.perf_counter_ns()
                 self._finish(self._driver)

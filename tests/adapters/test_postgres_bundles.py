@@ -68,11 +68,13 @@ def test_of_two_redacted_bundles_that_come_at_once_both_are_remembered(
 ) -> None:
     bundle = bundle_of({"payload": b"confidential"}, redact=True)
     ledger.create_execution()
-    with meanwhile(lambda it: it.import_bundle(io.BytesIO(bundle))) as (start, done):
-        with ledger._store.write() as session:
-            session.note_redacted(OTHER)
-            assert session.redacted_from() == (OTHER,)
-            start()
+    with (
+        meanwhile(lambda it: it.import_bundle(io.BytesIO(bundle))) as (start, done),
+        ledger._store.write() as session,
+    ):
+        session.note_redacted(OTHER)
+        assert session.redacted_from() == (OTHER,)
+        start()
     expected = (OTHER, done[0].header.original_sha256)
     assert ledger.verify().redacted_from == expected
     with ledger._store.write() as session:

@@ -186,3 +186,22 @@ def test_a_close_in_the_midst_of_a_call_takes_effect_at_its_end(sqlite_url) -> N
     with pytest.raises(leasehold.StoreError, match="closed"):
         ledger.create_execution()
     assert ledger._store._transactions.datastore.pool.closed
+
+
+def test_a_walk_over_rows_that_is_left_midway_keeps_no_old_view(file_url) -> None:
+    """Whoever keeps the exception keeps the frames, and what they walk over."""
+    kept = []
+
+    def stop(done: int, expected: int) -> None:
+        raise ArithmeticError
+
+    with leasehold.open(file_url) as ledger, leasehold.open(file_url) as other:
+        other.create_executions([{}] * 50)
+        try:
+            ledger.audit(progress=stop)
+        except ArithmeticError as error:
+            kept.append(error)
+        other.create_execution()
+        ledger.create_execution()
+        assert len(kept) == 1
+        assert len(ledger.read.executions()) == 52

@@ -36,13 +36,13 @@ class Counts:
         self.at, self.stage = at, stage
         self.count = 0
 
-    def create(self, execute: following.Execute) -> None:
+    def create(self, execute: projecting.Execute) -> None:
         """Make two tables, the second with one row."""
         execute("CREATE TABLE IF NOT EXISTS seen (position BIGINT PRIMARY KEY)")
         execute("CREATE TABLE IF NOT EXISTS total (id INTEGER PRIMARY KEY, n BIGINT)")
         execute("INSERT INTO total VALUES (1, 0) ON CONFLICT (id) DO NOTHING")
 
-    def apply(self, recorded: Any, execute: following.Execute) -> None:
+    def apply(self, recorded: Any, execute: projecting.Execute) -> None:
         """Take an event in; a second time would break the primary key."""
         self.count += 1
         self.crash("before")

@@ -187,6 +187,7 @@ def damaged(chance: random.Random, value: Any) -> Any:
 def test_memory_does_not_grow_with_the_events_of_an_execution(monkeypatch) -> None:
     monkeypatch.setattr(auditing, "HELD_MAX", 100)
     monkeypatch.setattr(auditing, "PAGE", 50)
+    monkeypatch.setattr(walking, "PAGE", 50)
     peaks = []
     with leasehold.open("sqlite://", clock=lambda: 1_700_000_000_000) as ledger:
         ledger.create_execution()

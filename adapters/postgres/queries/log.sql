@@ -1,12 +1,31 @@
 -- A page of the log as this transaction sees it: for a replay that is held against
 -- tables seen in the same transaction.
+-- It ends with the event by which the states reach a number of bytes.
 SELECT
     notification_id,
     originator_id,
     originator_version,
     topic,
     state
-FROM stored_events
-WHERE notification_id > %(after)s
+FROM (
+    SELECT
+        page.*,
+        sum(octet_length(state)) OVER (
+            ORDER BY notification_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+    FROM (
+        SELECT
+            notification_id,
+            originator_id,
+            originator_version,
+            topic,
+            state
+        FROM stored_events
+        WHERE notification_id > %(after)s
+        ORDER BY notification_id
+        LIMIT %(most)s
+    ) AS page
+) AS measured
+WHERE coalesce(bytes_before, 0) < %(bytes_most)s
 ORDER BY notification_id
-LIMIT %(most)s
