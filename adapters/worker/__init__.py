@@ -1,0 +1,1 @@
+"""A worker: claims, holds, calls a handler, ends the attempt, and drains."""
