@@ -14,6 +14,7 @@ from leasehold.adapters.command_line import (
     options,
     output,
     progressing,
+    store_urls,
     tables,
 )
 from leasehold.domain.figures import HolderFigures
@@ -65,7 +66,8 @@ def audit(  # noqa: PLR0913 - one for each option
     ):
         report = read.audit(since_ms, not no_rows, progress=meter)
         if html is not None:
-            _page().write_report(read, report, html)
+            title = f"Lease audit of {store_urls.shown(store)}"
+            _page().write_report(read, report, html, title=title)
     if as_json:
         output.print_json({"ok": report.ok, **output.columns_of(report)})
     else:

@@ -1,5 +1,6 @@
 """The command that audits: figures, findings, a verdict, and its exit status."""
 
+import html
 import json
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 import leasehold
-from leasehold.adapters.command_line import application
+from leasehold.adapters.command_line import application, store_urls
 
 ENTRY = "from leasehold.adapters.command_line.entry import main; main()"
 HOSTILE = "~\\[red]"
@@ -152,11 +153,14 @@ def test_a_redacted_origin_is_told(run, made, shared_url, tmp_path, capsys):
     assert lines[-2].endswith(f"the original bundle has the digest {digest}")
 
 
-def test_it_is_written_as_a_page(run, made, tmp_path):
+def test_it_is_written_as_a_page(run, made, shared_url, tmp_path):
+    shown = store_urls.shown(shared_url)
     page = tmp_path / "audit.html"
     status, lines, _ = run("audit", "--html", str(page))
     assert (status, lines[-1][:8]) == (0, "no error")
-    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("<!DOCTYPE html>")
+    assert f"<title>Lease audit of {html.escape(shown)}" in written
     status, lines, complaint = run("audit", "--html", str(tmp_path / "no" / "page"))
     assert (status, lines) == (2, [])
     assert "is not there" in complaint
