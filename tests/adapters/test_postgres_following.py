@@ -68,13 +68,21 @@ def until(holds):
         time.sleep(0.01)
 
 
+def follow(subscription, outsider):
+    """Wait until a subscription listens for notices; nothing is to be had yet.
+
+    It has its connection once it has looked and found that there is time to wait.
+    """
+    until(lambda: subscription.next_events(0.01) == [] and followers(outsider))
+
+
 def test_nobody_is_notified_where_nobody_follows(ledger, listener, outsider) -> None:
     ledger.create_execution()
     ledger.claim(worker_id="w")
     assert listener() == 0
     with ledger.subscribe(after=0) as subscription:
         subscription.next_events(0)
-        assert subscription.next_events(0.01) == []
+        follow(subscription, outsider)
         assert len(followers(outsider)) == 1
         ledger.create_execution()
         assert listener() == 1
@@ -87,7 +95,7 @@ def test_a_call_that_writes_nothing_notifies_once_at_most(
     ledger, listener, outsider
 ) -> None:
     with ledger.subscribe() as subscription:
-        assert subscription.next_events(0.01) == []
+        follow(subscription, outsider)
         ledger.create_executions([{}] * 50)
         assert listener() == 1
 
@@ -98,7 +106,7 @@ CONNECTED = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = ?"
 @pytest.mark.parametrize("end", ["stop", "close", "drop", "error"])
 def test_the_connection_of_a_follower_is_closed_after(ledger, outsider, end) -> None:
     subscription = ledger.subscribe()
-    assert subscription.next_events(0.01) == []
+    follow(subscription, outsider)
     (pid,) = followers(outsider)
     if end == "stop":
         subscription.stop()
