@@ -135,12 +135,13 @@ class ClaimCommands(Commands):
         limits.name("lane_id", lane_id)
         offered = frozenset(limits.capabilities("capabilities", capabilities))
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
-        with (
-            Call(self._meter, "claim") as call,
-            self._store.write(call=call) as session,
-        ):
+
+        def take(session: WriteSession) -> Handle | None:
             search = _Search(lane_id, offered, session.query_now_ms())
-            handle = self._take_best(session, search, search.begin(session), lease)
+            return self._take_best(session, search, search.begin(session), lease)
+
+        with Call(self._meter, "claim") as call:
+            handle = self._store.transact(call, take)
             if handle is not None:
                 call.execution_id = handle.execution_id
             return handle
@@ -178,21 +179,23 @@ class ClaimCommands(Commands):
         limits.name("lane_id", lane_id)
         offered = frozenset(limits.capabilities("capabilities", capabilities))
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
-        handles: list[Handle] = []
-        with (
-            Call(self._meter, "claim_many") as call,
-            self._store.write(call=call) as session,
-        ):
+
+        def take(session: WriteSession) -> list[Handle]:
             search = _Search(lane_id, offered, session.query_now_ms())
             found = search.begin(session)
+            handles: list[Handle] = []
+            next_lease = lease
             while len(handles) < limit:
-                handle = self._take_best(session, search, found, lease)
+                handle = self._take_best(session, search, found, next_lease)
                 if handle is None:
                     break
                 handles.append(handle)
-                lease = replace(lease, lease_id=self._draws.lease_id())
+                next_lease = replace(lease, lease_id=self._draws.lease_id())
                 found = search.fetch(session)
-        return handles
+            return handles
+
+        with Call(self._meter, "claim_many") as call:
+            return self._store.transact(call, take)
 
     def _take_best(
         self,
@@ -299,10 +302,8 @@ class ClaimCommands(Commands):
             rule = "a ResumeGrant (text is read by ResumeGrant.parse)"
             raise limits.refuse("grant", grant, rule)
         lease = self._new_lease(worker_id, worker_instance_id, lease_ttl_ms)
-        with (
-            Call(self._meter, "claim_from_resume_grant", grant.execution_id) as call,
-            self._store.write(call=call) as session,
-        ):
+
+        def resume(session: WriteSession) -> Handle | None:
             recorded = check_known(grant, _recorded_grant(session, grant))
             loaded = load_existing(session, recorded.execution_id)
             # Another worker may have used it before the execution was locked.
@@ -322,6 +323,9 @@ class ClaimCommands(Commands):
             record(session, loaded, (resumed,), clock_at_ms=clock_at_ms)
             return self._handle(HandleKind.RESUMED, resumed)
 
+        with Call(self._meter, "claim_from_resume_grant", grant.execution_id) as call:
+            return self._store.transact(call, resume)
+
     def sweep(self, limit: int = 1000) -> SweepReport:
         """Record what has come due in all lanes, longest due first.
 
@@ -337,10 +341,8 @@ class ClaimCommands(Commands):
         """
         limits.page(limit)
         counts = dict.fromkeys(Due, 0)
-        with (
-            Call(self._meter, "sweep") as call,
-            self._store.write(call=call) as session,
-        ):
+
+        def record_all(session: WriteSession) -> None:
             now_ms = session.query_now_ms()
             asked = [
                 due_in_lane(lane_id, now_ms=now_ms, most=limit)
@@ -355,6 +357,9 @@ class ClaimCommands(Commands):
                 counts[kind] = record_due(
                     session, kind, of_kind, cause=LeaseCause.SWEEP
                 )
+
+        with Call(self._meter, "sweep") as call:
+            self._store.transact(call, record_all)
         return SweepReport(
             leases_expired=counts[Due.LEASE],
             delays_due=counts[Due.DELAY],

@@ -124,21 +124,26 @@ class GuardedCommands(Commands):
             repeated: Answers a call that was answered before; None where it was not.
         """
         lease = check_handle(handle, self._store.backend)
+        refusal: ContentionError | None = None
+        has_acted = False
+
+        def run(session: WriteSession) -> Answer:
+            nonlocal refusal, has_acted
+            work = _open_work(session, lease)
+            if repeated is not None:
+                answer = repeated(work)
+                if answer is not None:
+                    return answer
+            refusal = _refused(work)
+            if refusal is None:
+                has_acted = True
+                return act(work)
+            _record_refusal(work, operation, refusal)
+            return cast("Answer", None)
+
         with Call(self._meter, operation, lease.execution_id) as call:
-            refusal: ContentionError | None = None
-            has_acted = False
             try:
-                with self._store.write(call=call) as session:
-                    work = _open_work(session, lease)
-                    if repeated is not None:
-                        answer = repeated(work)
-                        if answer is not None:
-                            return answer
-                    refusal = _refused(work)
-                    if refusal is None:
-                        has_acted = True
-                        return act(work)
-                    _record_refusal(work, operation, refusal)
+                answer = self._store.transact(call, run)
             except Exception as error:
                 if refusal is None:
                     if isinstance(error, StoreError) and not has_acted:
@@ -146,7 +151,9 @@ class GuardedCommands(Commands):
                     raise
                 # Whatever goes wrong with the record is no affair of the caller's.
                 _log.warning("a refused %s was not recorded", operation, exc_info=True)
-            raise refusal
+            if refusal is not None:
+                raise refusal
+            return answer
 
     def _guarded_each(
         self, operation: str, asked: Sequence[Guarded[Answer]]
@@ -157,21 +164,24 @@ class GuardedCommands(Commands):
             The answers in the order in which they were asked for; in the place of one
             that was refused the error that it would have raised.
         """
-        answers: list[Answer | LeaseholdError] = []
         if not asked:
             return []
+
+        def run(session: WriteSession) -> list[Answer | LeaseholdError]:
+            loaded = load_each(session, (one.lease.execution_id for one in asked))
+            answers: list[Answer | LeaseholdError] = []
+            for one in asked:
+                execution_id = one.lease.execution_id
+                if execution_id in loaded:
+                    found = loaded.pop(execution_id)
+                else:
+                    # It came before, and may have been changed.
+                    found = load(session, execution_id)
+                answers.append(_answer(session, operation, one, found))
+            return answers
+
         with Call(self._meter, operation) as call:
-            with self._store.write(call=call) as session:
-                loaded = load_each(session, (one.lease.execution_id for one in asked))
-                for one in asked:
-                    execution_id = one.lease.execution_id
-                    if execution_id in loaded:
-                        found = loaded.pop(execution_id)
-                    else:
-                        # It came before, and may have been changed.
-                        found = load(session, execution_id)
-                    answered = _answer(session, operation, one, found)
-                    answers.append(answered)
+            answers = self._store.transact(call, run)
             call.refuse(
                 answer for answer in answers if isinstance(answer, LeaseholdError)
             )

@@ -11,6 +11,7 @@ from leasehold.adapters.commands import (
 )
 from leasehold.adapters.metering import Call
 from leasehold.adapters.recording import Loaded, record
+from leasehold.adapters.store import WriteSession
 from leasehold.domain import executions, limits, transitions
 from leasehold.domain.events import DomainEvent
 from leasehold.domain.grants import ResumeGrant
@@ -188,12 +189,13 @@ class OperatorCommands(Commands):
         decide: Callable[[Loaded, int], Sequence[DomainEvent]],
     ) -> int:
         """Load, decide and record in one transaction; return the time recorded."""
-        with (
-            Call(self._meter, operation, execution_id) as call,
-            self._store.write(call=call) as session,
-        ):
+
+        def run(session: WriteSession) -> int:
             loaded = load_existing(session, execution_id)
             clock_at_ms = session.now_ms()
             now_ms = loaded.now_ms(clock_at_ms)
             record(session, loaded, decide(loaded, now_ms), clock_at_ms=clock_at_ms)
             return now_ms
+
+        with Call(self._meter, operation, execution_id) as call:
+            return self._store.transact(call, run)

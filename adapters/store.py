@@ -11,7 +11,7 @@ writer at a time has nothing to do for that.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Event
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from leasehold.adapters.metering import Call
 from leasehold.domain.events import DomainEvent
@@ -23,6 +23,8 @@ Clock = Callable[[], int]
 """Return now in milliseconds since the Unix epoch."""
 
 Row = Sequence[Any]
+
+Answer = TypeVar("Answer")
 
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """About how much of the log, or of a table, is read at once: its bytes at most, and
@@ -297,13 +299,22 @@ class Store(Protocol):
         ...
 
     def write(
-        self, *, any_version: bool = False, call: Call | None = None
+        self, *, any_version: bool = False
     ) -> AbstractContextManager[WriteSession]:
         """Open a session that writes, with the write lock (or row locks) to come.
 
         Args:
             any_version: Whether the tables may be of another version: to make them.
+        """
+        ...
+
+    def transact(self, call: Call, act: Callable[[WriteSession], Answer]) -> Answer:
+        """Do what a call does in a transaction; what it did holds when this returns.
+
+        Args:
             call: Is told how long the commit took.
+            act: What it does. Another thread may run it, between the calls of others,
+                so it waits for nothing but the store.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Submitting work: `create_execution` and `create_executions`."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -197,12 +197,8 @@ class SubmissionCommands(Commands):
             actor=actor,
         )
         digest = submission.digest()
-        with (
-            Call(self._meter, "create_execution", execution_id) as call,
-            self._store.write(call=call) as session,
-        ):
-            session.lock_names(submission.names())
-            call.execution_id = self._create(session, submission, digest)
+        with Call(self._meter, "create_execution", execution_id) as call:
+            (call.execution_id,) = self._create_all(call, [(submission, digest)])
             return call.execution_id
 
     def create_executions(self, specs: Iterable[Mapping[str, Any]]) -> list[UUID]:
@@ -226,12 +222,21 @@ class SubmissionCommands(Commands):
         if not submissions:
             return []
         digested = [(submission, submission.digest()) for submission in submissions]
-        with (
-            Call(self._meter, "create_executions") as call,
-            self._store.write(call=call) as session,
-        ):
-            session.lock_names([name for it in submissions for name in it.names()])
+        with Call(self._meter, "create_executions") as call:
+            return self._create_all(call, digested)
+
+    def _create_all(
+        self, call: Call, digested: Sequence[tuple[Submission, str]]
+    ) -> list[UUID]:
+        """Create what is not there yet, in one transaction; return the ids."""
+
+        def create(session: WriteSession) -> list[UUID]:
+            session.lock_names(
+                [name for submission, _ in digested for name in submission.names()]
+            )
             return [self._create(session, *submitted) for submitted in digested]
+
+        return self._store.transact(call, create)
 
     def _create(
         self, session: WriteSession, submission: Submission, digest: str

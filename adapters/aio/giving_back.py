@@ -7,6 +7,7 @@ from leasehold.adapters.commands import load_existing
 from leasehold.adapters.ledger import Ledger
 from leasehold.adapters.metering import Call
 from leasehold.adapters.recording import record
+from leasehold.adapters.store import WriteSession
 from leasehold.domain import transitions
 from leasehold.domain.errors import ContentionError
 from leasehold.domain.guard import check_guard
@@ -41,10 +42,8 @@ def give_all_back(ledger: Ledger, claimed: Iterable[Handle]) -> None:
 def _revoke(ledger: Ledger, handle: Handle) -> None:
     store, meter = ledger._store, ledger._meter  # noqa: SLF001 - no operation of its own
     lease = check_handle(handle, store.backend)
-    with (
-        Call(meter, "revoke_lease", lease.execution_id) as call,
-        store.write(call=call) as session,
-    ):
+
+    def revoke(session: WriteSession) -> None:
         loaded = load_existing(session, lease.execution_id)
         attempt = loaded.current_attempt()
         clock_at_ms = session.now_ms()
@@ -61,3 +60,6 @@ def _revoke(ledger: Ledger, handle: Handle) -> None:
             now_ms=now_ms,
         )
         record(session, loaded, (revoked,), clock_at_ms=clock_at_ms)
+
+    with Call(meter, "revoke_lease", lease.execution_id) as call:
+        store.transact(call, revoke)

@@ -1,5 +1,6 @@
 """The store in a PostgreSQL database."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from psycopg.rows import dict_row
@@ -8,6 +9,7 @@ from leasehold.adapters.metering import Call
 from leasehold.adapters.postgres import schema
 from leasehold.adapters.postgres.connecting import settle_transaction
 from leasehold.adapters.postgres.failures import DRIVER_ERRORS, store_error
+from leasehold.adapters.postgres.session import PostgresSession
 from leasehold.adapters.postgres.target import Target
 from leasehold.adapters.postgres.transacting import (
     READ,
@@ -20,7 +22,7 @@ from leasehold.adapters.postgres.transacting import (
 from leasehold.adapters.postgres.triggers import triggers_off
 from leasehold.adapters.postgres.watching import Listening
 from leasehold.adapters.queries import named_queries
-from leasehold.adapters.store import Clock, Polling, told_of_triggers
+from leasehold.adapters.store import Answer, Clock, Polling, told_of_triggers
 from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
@@ -104,6 +106,19 @@ class PostgresStore:
             message = f"{self.shown} was opened with read_only=True"
             raise StoreError(message)
         return self._transactions.begin(WRITE, any_version=any_version, call=call)
+
+    def transact(self, call: Call, act: Callable[[PostgresSession], Answer]) -> Answer:
+        """Do what a call does in a transaction of its own.
+
+        Args:
+            call: Is told how long the commit took.
+            act: What it does.
+
+        Raises:
+            StoreError: As for `write`, or the commit failed.
+        """
+        with self.write(call=call) as session:
+            return act(session)
 
     def watch(self) -> Polling | Listening:
         """Return something by which to wait for commits, of any process.

@@ -1,17 +1,23 @@
-"""Whose turn it is to write, and how several calls share one transaction.
+"""Whose turn it is to write, and which calls share one transaction.
 
-The threads of a ledger write one after another on one connection. Where others wait
-when a call is done, it does not commit: it leaves its transaction open, hands the turn
-to the next one, and waits. Whoever finds nobody waiting commits for all of them. So
-the disk is asked to sync once for many calls, and a lone caller does what it always
-did. Databases call it group commit (DeWitt et al., "Implementation Techniques for Main
-Memory Database Systems", SIGMOD 1984).
+The threads of a ledger write one after another on one connection. Where calls wait when
+the one whose turn it is has done its work, its thread does theirs as well, in the same
+transaction, and commits for all of them. So the disk is asked to sync once for many
+calls, each thread is woken once, and a lone caller does what it always did. Databases
+call the first group commit (DeWitt et al., "Implementation Techniques for Main Memory
+Database Systems", SIGMOD 1984); one thread that does the work of those who wait is
+known as flat combining (Hendler et al., "Flat Combining and the
+Synchronization-Parallelism Tradeoff", SPAA 2010).
 """
 
 import time
 from collections import deque
+from collections.abc import Callable
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Any, Final
+
+from leasehold.adapters.metering import Call
+from leasehold.adapters.sqlite.session import SQLiteSession
 
 CALLS_MAX: Final = 256
 """How many calls share a transaction at most."""
@@ -20,84 +26,99 @@ OPEN_S_MAX: Final = 0.05
 """For how long a transaction takes more calls in: other processes wait meanwhile."""
 
 
-class Group:
-    """The calls that share a transaction, and what became of it.
+class Work:
+    """What a call does in a transaction, in whosever thread, and how it ended.
 
     Attributes:
-        error: Why it was not committed, if that is known.
-        is_committed: None while that is open.
+        act: What it does.
+        call: The operation that it is for.
+        answer: What the act returned.
+        error: Why there is no answer.
     """
 
-    __slots__ = ("_began_s", "_calls", "_waiting", "error", "is_committed")
+    __slots__ = ("act", "answer", "call", "error")
 
-    def __init__(self) -> None:
-        """Begin with one call."""
-        self._began_s = time.monotonic()
-        self._calls = 1
-        self._waiting: list[Lock] = []
+    def __init__(self, call: Call, act: Callable[[SQLiteSession], Any]) -> None:
+        """Begin without an answer."""
+        self.call = call
+        self.act = act
+        self.answer: Any = None
         self.error: Exception | None = None
-        self.is_committed: bool | None = None
 
-    def takes_more(self) -> bool:
-        """Say whether another call may join."""
-        return self._calls < CALLS_MAX and time.monotonic() - self._began_s < OPEN_S_MAX
+    def result(self) -> Any:  # noqa: ANN401 - whatever the act returns
+        """Return the answer, or raise the error, which is then forgotten.
 
-    def join(self) -> None:
-        """Count a call in."""
-        self._calls += 1
-
-    def leave_open(self) -> Lock:
-        """Return what to wait for: it can be taken once the end is known."""
-        settled = Lock()
-        settled.acquire()
-        self._waiting.append(settled)
-        return settled
-
-    def settle(self, error: Exception | None, *, is_committed: bool) -> None:
-        """Tell all what became of it; what is told first counts."""
-        if self.is_committed is None:
-            self.error = error
-            self.is_committed = is_committed
-            for settled in self._waiting:
-                settled.release()
-
-
-class Handed(NamedTuple):
-    """A transaction that was handed on with a call in it, and what to wait for."""
-
-    group: Group
-    settled: "Lock | None"
-
-    def wait(self) -> bool:
-        """Wait for its end; say whether it was committed."""
-        if self.settled is not None:
-            self.settled.acquire()
-        return bool(self.group.is_committed)
+        It would keep the stack that it was raised from, which keeps this.
+        """
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return self.answer
 
 
 class Waiter:
     """Someone who asks for the turn.
 
     Attributes:
-        group: The calls to go on with, whose transaction is open; None to begin one.
+        call: The operation that it is for, if it is for one.
+        work: What may be done by another thread in its stead; None to begin a
+            transaction of its own.
         has_turn: Whether it is this one's turn.
-        joins: Whether it may be had with an open transaction of others.
+        is_settled: Whether another thread did the work, and it is known how it ended.
     """
 
-    __slots__ = ("group", "has_turn", "joins", "woken")
+    __slots__ = ("call", "has_turn", "is_settled", "woken", "work")
 
-    def __init__(self, *, joins: bool) -> None:
+    def __init__(self, call: Call | None = None, work: Work | None = None) -> None:
         """Begin without the turn."""
-        self.group: Group | None = None
+        self.call = call
+        self.work = work
         self.has_turn = False
-        self.joins = joins
+        self.is_settled = False
         self.woken: Lock | None = None
 
-    def settle(self, error: Exception | None, *, is_committed: bool) -> None:
-        """Tell the other calls in the transaction what became of it."""
-        if self.has_turn and self.group is not None:
-            self.group.settle(error, is_committed=is_committed)
-            self.group = None
+    def wake(self) -> None:
+        """Let it go on."""
+        if self.woken is not None:
+            self.woken.release()
+
+
+class Group:
+    """The calls that one thread does besides its own, in its transaction."""
+
+    __slots__ = ("_began_s", "_joined")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._began_s = time.monotonic()
+        self._joined: list[tuple[Waiter, Work]] = []
+
+    def takes_more(self) -> bool:
+        """Say whether another call may join; the thread's own is one."""
+        return (
+            len(self._joined) + 1 < CALLS_MAX
+            and time.monotonic() - self._began_s < OPEN_S_MAX
+        )
+
+    def join(self, waiter: Waiter, work: Work) -> None:
+        """Count a call in."""
+        self._joined.append((waiter, work))
+
+    def settle(self, error: Exception | None, commit_ns: int) -> None:
+        """Tell all how it ended; what is told first counts.
+
+        Args:
+            error: Why nothing was committed; what a call itself ended with was found
+                beside what is gone, and does not count then.
+            commit_ns: How long the commit took.
+        """
+        joined, self._joined = self._joined, []
+        for waiter, work in joined:
+            work.call.commit_ns = commit_ns
+            if error is not None:
+                work.error = error
+            waiter.is_settled = True
+            waiter.wake()
 
 
 class Turns:
@@ -110,7 +131,9 @@ class Turns:
         self._waiters: deque[Waiter] = deque()
 
     def take(self, waiter: Waiter, timeout_s: float) -> float:
-        """Wait for the turn, at most so long; `waiter.has_turn` tells of it.
+        """Wait for the turn, at most so long, or until another thread did the work.
+
+        `waiter.has_turn` and `waiter.is_settled` tell of it.
 
         Returns:
             How long that took, in seconds; 0 where it was free.
@@ -124,49 +147,42 @@ class Turns:
             self._waiters.append(waiter)
         began_s = time.monotonic()
         try:
-            woken.acquire(timeout=timeout_s)
-        finally:
-            # An interrupt comes here too; the turn may have been handed over meanwhile.
-            with self._mutex:
-                if not waiter.has_turn:
-                    self._waiters.remove(waiter)
+            if not woken.acquire(timeout=timeout_s) and not self._withdraw(waiter):
+                # Its turn has come meanwhile, or its work is being done.
+                woken.acquire()
+        except BaseException:
+            self._withdraw(waiter)
+            raise
         return time.monotonic() - began_s
 
-    def hand_on(self, holder: Waiter, *, waits: bool) -> Handed | None:
-        """Give the turn and the open transaction to the next one, if that can be.
+    def _withdraw(self, waiter: Waiter) -> bool:
+        """Stop asking; say whether it was asking still."""
+        with self._mutex:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                return True
+            return False
 
-        Args:
-            holder: Whose turn it is.
-            waits: Whether its call is one of those that wait for the commit.
-
-        Returns:
-            What was handed on; None where nobody is there to go on with it.
-        """
+    def join_next(self, group: Group) -> Work | None:
+        """Take the work of the next one into a group, if it may be done in it."""
         if not self._waiters:
             return None
         with self._mutex:
-            if not self._waiters or not self._waiters[0].joins:
+            if not self._waiters or not group.takes_more():
                 return None
-            group = holder.group or Group()
-            if not group.takes_more():
+            waiter = self._waiters[0]
+            if waiter.work is None:
                 return None
-            settled = group.leave_open() if waits else None
-            group.join()
-            holder.has_turn = False
-            self._wake(self._waiters.popleft(), group)
-            return Handed(group, settled)
+            group.join(waiter, waiter.work)
+            self._waiters.popleft()
+            return waiter.work
 
     def give_up(self) -> None:
         """Give the turn to the next one, or to nobody."""
         with self._mutex:
             if self._waiters:
-                self._wake(self._waiters.popleft(), None)
+                waiter = self._waiters.popleft()
+                waiter.has_turn = True
+                waiter.wake()
             else:
                 self._is_taken = False
-
-    @staticmethod
-    def _wake(waiter: Waiter, group: Group | None) -> None:
-        waiter.group = group
-        waiter.has_turn = True
-        if waiter.woken is not None:
-            waiter.woken.release()

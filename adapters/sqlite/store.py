@@ -2,16 +2,18 @@
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from leasehold.adapters.metering import Call
 from leasehold.adapters.sqlite import schema
 from leasehold.adapters.sqlite.connecting import Target
+from leasehold.adapters.sqlite.grouping import Work
+from leasehold.adapters.sqlite.session import SQLiteSession
 from leasehold.adapters.sqlite.transacting import Transaction, Transactions
 from leasehold.adapters.sqlite.triggers import triggers_off
-from leasehold.adapters.store import Clock, Polling, told_of_triggers
+from leasehold.adapters.store import Answer, Clock, Polling, told_of_triggers
 from leasehold.adapters.versions import check_versions
 from leasehold.domain.errors import StoreError
 from leasehold.domain.handles import BackendTag
@@ -114,23 +116,37 @@ class SQLiteStore:
         """
         return self._transactions.read(any_text=any_text)
 
-    def write(
-        self, *, any_version: bool = False, call: Call | None = None
-    ) -> Transaction:
+    def write(self, *, any_version: bool = False) -> Transaction:
         """Open a session that holds the write lock.
 
         Args:
             any_version: Whether the tables may be of another version: to make them.
-            call: Is told how long the commit took.
 
         Raises:
             StoreError: The store was opened to be read only; `schema_version`: another
                 version has changed the tables since.
         """
+        self._check_writable()
+        return self._transactions.write(any_version=any_version)
+
+    def transact(self, call: Call, act: Callable[[SQLiteSession], Answer]) -> Answer:
+        """Do what a call does in a transaction that it may share with others.
+
+        Args:
+            call: Is told how long the commit took.
+            act: What it does; it may be another thread that runs it.
+
+        Raises:
+            StoreError: As for `write`, or the commit failed.
+        """
+        self._check_writable()
+        answer: Answer = self._transactions.run(Work(call, act))
+        return answer
+
+    def _check_writable(self) -> None:
         if self.target.read_only:
             message = f"{self.target.shown} was opened with read_only=True"
             raise StoreError(message)
-        return self._transactions.write(any_version=any_version, call=call)
 
     def stored_versions(self) -> dict[str, int]:
         """Return the versions that the store was written by; empty for a new one."""

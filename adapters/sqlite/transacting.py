@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from eventsourcing.persistence import ConnectionUnavailableError
 from eventsourcing.sqlite import SQLiteConnection
@@ -22,7 +22,7 @@ from leasehold.adapters.sqlite.connecting import (
     driver_of,
     store_error,
 )
-from leasehold.adapters.sqlite.grouping import Handed, Turns, Waiter
+from leasehold.adapters.sqlite.grouping import Group, Turns, Waiter, Work
 from leasehold.adapters.sqlite.recorder import Recorder
 from leasehold.adapters.sqlite.session import SQLiteSession
 from leasehold.adapters.store import Clock
@@ -67,17 +67,21 @@ class Transactions:
         """Return a transaction over one consistent view."""
         return Transaction(self, _READ, any_text=any_text)
 
-    def write(
-        self, *, any_version: bool = False, call: Call | None = None
-    ) -> "Transaction":
+    def write(self, *, any_version: bool = False) -> "Transaction":
         """Return a transaction that takes the write lock when it begins.
 
         Args:
             any_version: Whether the tables may be of another version: to make them.
-            call: The operation that it is for; is told how long the commit took. With
-                one it may be shared with the operations of other threads.
         """
-        return Transaction(self, _WRITE, any_version=any_version, call=call)
+        return Transaction(self, _WRITE, any_version=any_version, waiter=Waiter())
+
+    def run(self, work: Work) -> Any:  # noqa: ANN401 - whatever the work's act returns
+        """Do the work of a call in a transaction that calls of other threads share.
+
+        A store in memory has nothing to sync, and readers want its connection.
+        """
+        waiter = Waiter(work.call, None if self.target.path is None else work)
+        return Transaction(self, _WRITE, any_version=False, waiter=waiter).run(work)
 
     def enter(self) -> None:
         """Count a call in.
@@ -186,7 +190,6 @@ class Transaction:
         "_call",
         "_connection",
         "_driver",
-        "_is_saved",
         "_session",
         "_transactions",
         "_waiter",
@@ -199,47 +202,22 @@ class Transaction:
         *,
         any_version: bool = True,
         any_text: bool = False,
-        call: Call | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
         """Say how it begins; nothing happens before the block."""
-        self._call = call
+        self._call = None if waiter is None else waiter.call
         self._any_text = any_text
         self._any_version = any_version
         self._transactions = transactions
         self._begin = begin
-        # A store in memory has nothing to sync, and readers want its connection.
-        joins = call is not None and transactions.target.path is not None
-        self._waiter = Waiter(joins=joins) if begin is _WRITE else None
-        self._is_saved = False
+        self._waiter = waiter
         self._session: SQLiteSession | None = None
         self._connection: SQLiteConnection | None = None
         self._driver: sqlite3.Connection | None = None
 
     def __enter__(self) -> SQLiteSession:
         """Wait for the turn and for the lock, and begin."""
-        transactions = self._transactions
-        transactions.enter()
-        try:
-            waiter = self._waiter
-            waited_s = 0.0 if waiter is None else self._take_turn(waiter)
-            self._connection = transactions.connection(writes=waiter is not None)
-            self._driver = driver_of(self._connection)
-            if waiter is not None and waiter.group is not None:
-                self._driver.execute(_SAVE)
-                self._is_saved = True
-            else:
-                self._begin_anew(self._driver, waited_s)
-            self._session = SQLiteSession(
-                self._driver, transactions.recorder, transactions.clock, self._call
-            )
-        except DRIVER_ERRORS as error:
-            self._end()
-            raise store_error(error, transactions.target) from error
-        except BaseException:
-            self._end()
-            raise
-        else:
-            return self._session
+        return self._open(self._take_turn())
 
     def __exit__(
         self,
@@ -252,10 +230,7 @@ class Transaction:
             if self._session is not None:
                 self._session.end()
             if exc_value is None and self._driver is not None:
-                began_ns = time.perf_counter_ns()
                 self._finish(self._driver)
-                if self._call is not None:
-                    self._call.commit_ns = time.perf_counter_ns() - began_ns
         except DRIVER_ERRORS as error:
             raise store_error(error, self._transactions.target) from error
         finally:
@@ -263,12 +238,62 @@ class Transaction:
         if isinstance(exc_value, DRIVER_ERRORS):
             raise store_error(exc_value, self._transactions.target) from exc_value
 
-    def _take_turn(self, waiter: Waiter) -> float:
+    def run(self, work: Work) -> Any:  # noqa: ANN401 - whatever the work's act returns
+        """Do the work of a call in it, unless another thread did so meanwhile."""
+        waited_s = self._take_turn()
+        if self._waiter is not None and self._waiter.is_settled:
+            self._end()
+            try:
+                return work.result()
+            except DRIVER_ERRORS as error:
+                raise store_error(error, self._transactions.target) from error
+        session = self._open(waited_s)
+        try:
+            answer = work.act(session)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        self.__exit__(None, None, None)
+        return answer
+
+    def _take_turn(self) -> float:
         """Wait for the other threads; return how long that took, in seconds."""
-        waited_s = self._transactions.turns.take(waiter, BUSY_TIMEOUT_S)
-        if not waiter.has_turn:
-            raise ConnectionUnavailableError
-        return waited_s
+        transactions, waiter = self._transactions, self._waiter
+        transactions.enter()
+        if waiter is None:
+            return 0.0
+        try:
+            waited_s = transactions.turns.take(waiter, BUSY_TIMEOUT_S)
+        except BaseException:
+            self._end()
+            raise
+        if waiter.has_turn or waiter.is_settled:
+            return waited_s
+        self._end()
+        raise store_error(ConnectionUnavailableError(), transactions.target)
+
+    def _open(self, waited_s: float) -> SQLiteSession:
+        """Begin on a connection."""
+        transactions = self._transactions
+        try:
+            self._connection = transactions.connection(writes=self._waiter is not None)
+            self._driver = driver_of(self._connection)
+            self._begin_anew(self._driver, waited_s)
+            self._session = self._session_of(self._driver, self._call)
+        except DRIVER_ERRORS as error:
+            self._end()
+            raise store_error(error, transactions.target) from error
+        except BaseException:
+            self._end()
+            raise
+        else:
+            return self._session
+
+    def _session_of(
+        self, driver: sqlite3.Connection, call: Call | None
+    ) -> SQLiteSession:
+        transactions = self._transactions
+        return SQLiteSession(driver, transactions.recorder, transactions.clock, call)
 
     def _begin_anew(self, driver: sqlite3.Connection, waited_s: float) -> None:
         if driver.in_transaction:
@@ -284,28 +309,45 @@ class Transaction:
             schema.check_generation(driver, PROJECTION_VERSION)
 
     def _finish(self, driver: sqlite3.Connection) -> None:
-        """Commit, or let the next call go on and wait until the last one commits."""
-        waiter = self._waiter
-        if waiter is None:
+        """Do the work of those who wait as well, and commit for all."""
+        if self._call is None:
             driver.execute("COMMIT")
             return
-        if self._is_saved:
-            driver.execute(_KEEP)
-            self._is_saved = False
-        handed = self._hand_on(waiter, waits=True)
-        if handed is None:
-            _commit(driver, waiter)
-        elif not handed.wait():
-            raise handed.group.error or sqlite3.OperationalError(_INTERRUPTED)
+        group = Group()
+        began_ns = time.perf_counter_ns()
+        try:
+            while (work := self._transactions.turns.join_next(group)) is not None:
+                self._do(driver, work)
+            began_ns = time.perf_counter_ns()
+            driver.execute("COMMIT")
+        except Exception as error:
+            group.settle(error, 0)
+            raise
+        finally:
+            # An interrupt may come before the commit, and just after it.
+            took_ns = self._call.commit_ns = time.perf_counter_ns() - began_ns
+            is_undone = driver.in_transaction
+            group.settle(
+                sqlite3.OperationalError(_INTERRUPTED) if is_undone else None, took_ns
+            )
 
-    def _hand_on(self, waiter: Waiter, *, waits: bool) -> Handed | None:
-        """Give the turn and the open transaction to the next one, if that can be."""
-        if not waiter.joins:
-            return None
-        handed = self._transactions.turns.hand_on(waiter, waits=waits)
-        if handed is not None:
-            self._driver = self._connection = None
-        return handed
+    def _do(self, driver: sqlite3.Connection, work: Work) -> None:
+        """Do the work of another call, so that it is undone alone where it fails."""
+        driver.execute(_SAVE)
+        session = self._session_of(driver, work.call)
+        try:
+            try:
+                work.answer = work.act(session)
+            finally:
+                session.end()
+            driver.execute(_KEEP)
+        except Exception as error:
+            if not driver.in_transaction:
+                # SQLite undid all of it.
+                raise
+            work.error = error
+            driver.execute(_UNDO)
+            driver.execute(_KEEP)
 
     def _end(self) -> None:
         """Undo what is not committed and let go of everything, whatever fails."""
@@ -323,49 +365,15 @@ class Transaction:
                     self._transactions.leave()
 
     def _roll_back(self) -> None:
-        waiter = self._waiter
-        is_shared = waiter is not None and waiter.has_turn and waiter.group is not None
-        if is_shared and self._connection is None:
-            # Interrupted between having the turn and going on.
-            self._connection = self._transactions.connection(writes=True)
-            self._driver = driver_of(self._connection)
         if self._driver is None or self._connection is None:
             return
         if self._any_text:
             self._driver.text_factory = str
         try:
-            if is_shared and waiter is not None:
-                self._leave_to_others(self._driver, waiter)
-            elif self._driver.in_transaction:
+            if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
         except sqlite3.Error:
             self._connection.close()
-
-    def _leave_to_others(self, driver: sqlite3.Connection, waiter: Waiter) -> None:
-        """Undo this call alone; what the others did is theirs to commit."""
-        try:
-            if self._is_saved:
-                driver.execute(_UNDO)
-                driver.execute(_KEEP)
-            if self._hand_on(waiter, waits=False) is None:
-                _commit(driver, waiter)
-        except DRIVER_ERRORS as error:
-            waiter.settle(error, is_committed=False)
-            raise
-        finally:
-            waiter.settle(None, is_committed=False)
-
-
-def _commit(driver: sqlite3.Connection, waiter: Waiter) -> None:
-    """Commit for all calls in the transaction, and tell the others."""
-    try:
-        driver.execute("COMMIT")
-    except DRIVER_ERRORS as error:
-        waiter.settle(error, is_committed=False)
-        raise
-    finally:
-        # An interrupt may come before or after it.
-        waiter.settle(None, is_committed=not driver.in_transaction)
 
 
 def _text_of_any_bytes(stored: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import leasehold
+from leasehold.adapters.metering import Call
 from leasehold.adapters.sqlite import grouping
 from leasehold.adapters.sqlite.connecting import driver_of
 
@@ -324,9 +325,12 @@ def test_who_waits_is_interrupted_alone(
     assert crowd.lanes() == ["a", "b", "first"]
 
 
-def test_an_interrupt_just_as_the_turn_comes_hands_it_on(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shares", [True, False])
+def test_an_interrupt_at_the_end_of_the_wait_harms_nobody_else(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, shares: bool
 ) -> None:
+    """What another thread has done for it stands; a turn of its own is handed on."""
+    monkeypatch.setattr(grouping, "CALLS_MAX", 9 if shares else 1)
     first = crowd.begin(create(crowd, "a"))
     truly = threading.Lock
 
@@ -345,16 +349,76 @@ def test_an_interrupt_just_as_the_turn_comes_hands_it_on(
         def release(self) -> None:
             self.lock.release()
 
-    monkeypatch.setattr(grouping, "Lock", Interrupting)
-    (interrupted,) = crowd.queue(create(crowd, "interrupted"))
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(grouping, "Lock", Interrupting)
+        (interrupted,) = crowd.queue(create(crowd, "interrupted"))
     (last,) = crowd.queue(create(crowd, "b"))
     crowd.go()
     with pytest.raises(KeyboardInterrupt):
         interrupted.result(PATIENCE_S)
     first.result(PATIENCE_S)
     last.result(PATIENCE_S)
-    assert crowd.lanes() == ["a", "b", "first"]
+    assert crowd.lanes() == ["a", "b", "first"] + ["interrupted"] * shares
+
+
+def test_an_interrupt_while_it_does_the_work_of_others_undoes_all(
+    crowd: Crowd,
+) -> None:
+    first = crowd.begin(create(crowd, "a"))
+    second, third = crowd.queue(create(crowd, "b"), create(crowd, "c"))
+    readings = iter([1, 2])
+
+    def interrupt() -> int:
+        if next(readings) == 2:
+            raise KeyboardInterrupt
+        return NOW_MS
+
+    transactions = crowd.ledger._store._transactions
+    transactions.clock = interrupt
+    crowd.go()
+    with pytest.raises(KeyboardInterrupt):
+        first.result(PATIENCE_S)
+    transactions.clock = crowd.clock
+    for told in (second, third):
+        with pytest.raises(leasehold.StoreError, match="interrupted; nothing was"):
+            told.result(PATIENCE_S)
+    assert crowd.lanes() == ["first"]
+    crowd.ledger.create_execution(lane_id="later")
+    assert crowd.lanes() == ["first", "later"]
+
+
+def test_who_waited_too_long_while_its_work_was_done_is_answered_all_the_same(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, group = grouping.Turns(), grouping.Group()
+    turns.take(grouping.Waiter(), 0)
+    call = Call(crowd.ledger._meter, "claim")
+    work = grouping.Work(call, lambda session: "done")
+    truly = threading.Lock
+
+    class Late:
+        """A lock whose wait ends just after the work was taken into a group."""
+
+        def __init__(self) -> None:
+            self.lock = truly()
+
+        def acquire(self, timeout: float = -1) -> bool:
+            if timeout >= 0:
+                assert turns.join_next(group) is work
+                return False
+            if self.lock.locked():
+                work.answer = "done"
+                group.settle(None, 5)
+            return self.lock.acquire()
+
+        def release(self) -> None:
+            self.lock.release()
+
+    waiter = grouping.Waiter(call, work)
+    monkeypatch.setattr(grouping, "Lock", Late)
+    turns.take(waiter, 1)
+    assert (waiter.has_turn, waiter.is_settled) == (False, True)
+    assert (work.result(), call.commit_ns) == ("done", 5)
 
 
 def test_many_threads_leave_a_store_that_verifies(tmp_path: Path) -> None:

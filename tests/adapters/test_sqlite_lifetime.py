@@ -161,7 +161,7 @@ def test_waiting_for_the_turn_counts_towards_the_busy_timeout(
     with leasehold.open(file_url) as ledger, leasehold.open(file_url) as outsider:
         monkeypatch.setattr(transacting, "BUSY_TIMEOUT_S", 1.0)
         turns = ledger._store._transactions.turns
-        turns.take(Waiter(joins=False), 0)
+        turns.take(Waiter(), 0)
         with outsider._store.write():
             threading.Timer(0.6, turns.give_up).start()
             began_s = time.monotonic()
