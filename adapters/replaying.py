@@ -20,6 +20,7 @@ from leasehold.adapters.store import (
     ReadSession,
     Row,
     Store,
+    WriteSession,
 )
 from leasehold.adapters.walking import Progress
 from leasehold.domain.errors import StoreError
@@ -163,7 +164,6 @@ class ReplayedStore:
         self,
         *,
         any_version: bool = False,  # noqa: ARG002 - all alike
-        call: Call | None = None,  # noqa: ARG002 - none begins
     ) -> Never:
         """Refuse: history is not written.
 
@@ -172,6 +172,14 @@ class ReplayedStore:
         """
         message = f"{self.shown} is read as it was; nothing can be written there"
         raise StoreError(message)
+
+    def transact(self, call: Call, act: Callable[[WriteSession], object]) -> Never:  # noqa: ARG002 - nothing is done
+        """Refuse, as `write` does.
+
+        Raises:
+            StoreError: Always.
+        """
+        self.write()
 
     def watch(self) -> Polling:
         """Return what waits for nothing: the past does not change."""
