@@ -24,6 +24,8 @@ class DomainEvent(BaseModel):
         extra="forbid",
         ser_json_bytes="base64",
         val_json_bytes="base64",
+        # JSON has neither, and no column that holds JSON could be written.
+        allow_inf_nan=False,
     )
 
     TOPIC: ClassVar[str]

@@ -81,7 +81,12 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say which PostgreSQL the tests ran on, if they ran on one."""
+    """Say which PostgreSQL the tests ran on, and how often which fault came."""
+    for status in ("passed", "failed"):
+        for report in terminalreporter.getreports(status):
+            for name, line in report.user_properties:
+                if name == "faults":
+                    terminalreporter.write_line(line)
     if TESTED_ON in config.stash:
         terminalreporter.write_line(config.stash[TESTED_ON])
 

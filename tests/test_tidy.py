@@ -456,9 +456,8 @@ def test_every_event_is_documented():
 
 
 def test_every_command_is_documented():
-    commands = importlib.import_module(
-        "leasehold.adapters.command_line.application"
-    ).COMMANDS
+    application = importlib.import_module("leasehold.adapters.command_line.application")
+    commands = application.COMMANDS | application.GROUPS
     text = docs_text()
     assert not [name for name in commands if f"leasehold {name}" not in text]
 

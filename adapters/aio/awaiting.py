@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from leasehold.adapters.aio.threads import Threads, stop_if_unwanted
+from leasehold.adapters.threads import Threads, stop_if_unwanted
 from leasehold.adapters.walking import Progress
 
 P = ParamSpec("P")

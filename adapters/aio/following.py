@@ -10,9 +10,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from leasehold.adapters.aio.awaiting import awaited
-from leasehold.adapters.aio.threads import Threads
 from leasehold.adapters.following import Subscription
 from leasehold.adapters.projecting import RunningProjection
+from leasehold.adapters.threads import Threads
 from leasehold.domain.records import RecordedEvent
 
 

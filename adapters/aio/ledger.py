@@ -15,10 +15,10 @@ from leasehold.adapters.aio.entering import Opening
 from leasehold.adapters.aio.following import AsyncRunningProjection, AsyncSubscription
 from leasehold.adapters.aio.giving_back import give_all_back, give_back
 from leasehold.adapters.aio.reader import AsyncReader
-from leasehold.adapters.aio.threads import Threads
 from leasehold.adapters.ledger import Ledger
 from leasehold.adapters.projecting import Projection
 from leasehold.adapters.reader import Reader
+from leasehold.adapters.threads import Threads
 from leasehold.adapters.walking import Progress
 
 
@@ -32,6 +32,7 @@ class AsyncLedger:
     An async context manager that closes itself. To be used in one event loop.
 
     Attributes:
+        ledger: The ledger that its calls run on: what a `Worker` takes.
         read: What can be asked of the ledger.
     """
 
@@ -45,7 +46,7 @@ class AsyncLedger:
             limiter: Bounds how many calls run at a time; one of 32 where none is
                 given.
         """
-        self._wrapped = ledger
+        self.ledger = self._wrapped = ledger
         self._threads = Threads(limiter)
         self.read = AsyncReader(ledger.read, self._threads)
 

@@ -8,8 +8,8 @@ from anyio import CapacityLimiter
 from leasehold.adapters import opening
 from leasehold.adapters.aio.entering import Opening
 from leasehold.adapters.aio.ledger import AsyncLedger
-from leasehold.adapters.aio.threads import Threads
 from leasehold.adapters.ledger import Ledger
+from leasehold.adapters.threads import Threads
 
 
 def open_ledger(

@@ -5,9 +5,9 @@ from uuid import UUID
 import anyio
 
 from leasehold.adapters.aio.awaiting import awaited
-from leasehold.adapters.aio.threads import Threads
 from leasehold.adapters.reader import BLOCK_MS_MAX, Reader
 from leasehold.adapters.rows import FrameRow
+from leasehold.adapters.threads import Threads
 from leasehold.domain import limits
 
 _POLL_FIRST_S = 0.002

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import leasehold
 from leasehold.adapters.command_line import (
     auditing,
+    benching,
     carrying,
     demonstrating,
     diagnosing,
@@ -51,7 +52,10 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "reopen": operating.reopen,
     "doctor": diagnosing.doctor,
 }
-GROUPS: Final[dict[str, Callable[[], typer.Typer]]] = {"as-of": replaying.build}
+GROUPS: Final[dict[str, Callable[[], typer.Typer]]] = {
+    "as-of": replaying.build,
+    "bench": benching.build,
+}
 
 
 def _print_version(*, value: bool) -> None:

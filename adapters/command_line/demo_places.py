@@ -8,6 +8,7 @@ from typing import Final
 
 import leasehold
 from leasehold.adapters.command_line import store_urls
+from leasehold.adapters.postgres.urls import with_schema
 
 _NAME: Final = "leasehold-demo"
 
@@ -68,7 +69,7 @@ def _fresh_schema(url: str) -> Place:
     schema, in_schema = next(
         (schema, in_schema)
         for schema in schemas
-        if not _holds_a_ledger(in_schema := store_urls.with_schema(url, schema))
+        if not _holds_a_ledger(in_schema := with_schema(url, schema))
     )
     return Place(in_schema, own_schema=schema)
 

@@ -54,11 +54,6 @@ def names_a_schema(url: str) -> bool:
     return any(option.startswith("schema=") for option in _options(url))
 
 
-def with_schema(url: str, schema: str) -> str:
-    """Name a schema in a PostgreSQL URL that names none."""
-    return f"{url.rstrip('?&')}{'&' if _options(url) else '?'}schema={schema}"
-
-
 def shown(url: str) -> str:
     """Return a store URL as people may see it: without passwords."""
     if not is_postgres(url):

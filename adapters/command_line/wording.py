@@ -63,11 +63,15 @@ def epoch_text(event: DomainEvent) -> str:
 
 def lasting(duration_ms: int) -> str:
     """Write a duration in seconds, a long one also in minutes and hours."""
+    if duration_ms < 0:
+        return f"-{lasting(-duration_ms)}"
     minutes, rest_ms = divmod(duration_ms, _MINUTE_MS)
     if minutes < _IN_SECONDS_MINUTES:
         minutes, rest_ms = 0, duration_ms
     hours, minutes = divmod(minutes, 60)
-    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".")
+    # In integers: what a bundle tells may be larger than a float can be.
+    whole, thousandths = divmod(rest_ms, 1000)
+    seconds = f"{whole}.{thousandths:03}".rstrip("0").rstrip(".")
     parts = [(f"{hours} h", hours), (f"{minutes} min", minutes)]
     told = [text for text, size in parts if size]
     return " ".join([*told, f"{seconds} s"] if rest_ms or not told else told)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         LastFailure,
         WorkContext,
     )
+    from leasehold.adapters.worker.terms import RunIn
     from leasehold.adapters.worker.worker import Worker
     from leasehold.adapters.worker_calls import (
         FailureReason,
@@ -163,6 +164,7 @@ __all__ = [
     "RetryPolicy",
     "RetryScheduled",
     "RowDifference",
+    "RunIn",
     "RunningProjection",
     "Severity",
     "Spread",
@@ -225,6 +227,7 @@ _MODULES = {
         "WaitingRow",
     ),
     "adapters.worker.contexts": ("AsyncWorkContext", "LastFailure", "WorkContext"),
+    "adapters.worker.terms": ("RunIn",),
     "adapters.worker.worker": ("Worker",),
     "adapters.worker_calls": (
         "FailureReason",

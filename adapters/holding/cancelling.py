@@ -4,22 +4,18 @@ Needs anyio (extra `aio`) and works under asyncio and trio. The calls are those 
 ledger, each on a worker thread; nothing of the lease is implemented twice.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
 
 from leasehold.adapters.holding.awaiting import AsyncHeldLease
 from leasehold.adapters.holding.entering import Hold
 from leasehold.adapters.holding.held import HeldLease
+from leasehold.adapters.threads import Threads, soon_in_this_loop
 
 _MS_IN_S: Final = 1_000
 _LEAVING_S: Final = 1.0
-
-Answer = TypeVar("Answer")
 
 
 class AsyncBlock:
@@ -28,20 +24,21 @@ class AsyncBlock:
     def __init__(self, hold: Hold) -> None:
         """Belong to a block that is not entered yet."""
         self._hold = hold
+        self._threads = Threads.of_this_loop()
         self._scope = anyio.CancelScope()
         self._held: HeldLease | None = None
 
     async def enter(self) -> AsyncHeldLease:
         """Make sure of the lease, on a worker thread."""
-        cancel = _from_any_thread(self._scope.cancel)
+        cancel = partial(soon_in_this_loop(), self._scope.cancel)
         try:
-            self._held = await _on_thread(partial(self._hold.begin, cancel))
+            self._held = await self._threads.run(partial(self._hold.begin, cancel))
         except BaseException:
-            # A task may be cancelled while its thread goes on.
+            # It may have been cancelled after the thread had begun with the lease.
             self._hold.abandon()
             raise
         self._scope.__enter__()
-        return AsyncHeldLease(self._held, _on_thread)
+        return AsyncHeldLease(self._held, self._threads.run)
 
     async def leave(self, left_by: BaseException | None) -> bool:
         """End the holding; say whether a cancellation has served its purpose.
@@ -78,27 +75,8 @@ class AsyncBlock:
         But no longer than the lease can be relied on: then it is of no use any more.
         """
         deadline_s = self._hold.remaining_ms / _MS_IN_S + _LEAVING_S
-        with anyio.move_on_after(deadline_s, shield=True):
-            await anyio.to_thread.run_sync(
-                self._hold.leave, left_by, abandon_on_cancel=True
-            )
-            return
-        if self._held is not None and isinstance(left_by, Exception | None):
+        leave = partial(self._hold.leave, left_by)
+        has_left = await self._threads.finish_within(deadline_s, leave)
+        is_told = isinstance(left_by, Exception | None)
+        if not has_left and is_told and self._held is not None:
             self._held.check()
-
-
-def _from_any_thread(act: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that has the event loop of now act soon, and does not wait."""
-    token = anyio.lowlevel.current_token()
-    # From anyio 4.11 the token wraps the one of the event loop.
-    loop: Any = getattr(token, "native_token", token)
-    soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-
-    def tell() -> None:
-        soon(act)
-
-    return tell
-
-
-async def _on_thread(call: Callable[[], Answer], /) -> Answer:
-    return await anyio.to_thread.run_sync(call)

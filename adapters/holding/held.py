@@ -7,7 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from leasehold.adapters.frame_calls import AppendFrameOutcome
-from leasehold.adapters.holding.keeping import Kept
+from leasehold.adapters.holding.keeping import Kept, OnRenewed
+from leasehold.adapters.holding.remaining import Trust
 from leasehold.adapters.holding.renewing import LOOK_AGAIN_S, Keeper
 from leasehold.adapters.worker_calls import (
     FailureReason,
@@ -158,6 +159,26 @@ class HeldLease:
             LeaseholdError: Why it is lost.
         """
         self._kept.check()
+
+    def follow(self, renewed: OnRenewed, lost: Callable[[], None]) -> Trust:
+        """Have a copy of the lease in another process kept up; not for bodies.
+
+        Args:
+            renewed: Called with each renewal from now on, by the thread that learns of
+                it, under the lock of all leases: short, and never waiting.
+            lost: Called when it is lost, in the same way.
+
+        Returns:
+            What is proved by now.
+
+        Raises:
+            LeaseholdError: It is lost already.
+        """
+        return self._keeper.follow(self._kept, renewed, lost)
+
+    def forgo(self, reason: LeaseholdError) -> None:
+        """Count it as lost from now on, for this reason: it is renewed no more."""
+        self._keeper.forgo(self._kept, reason)
 
     def beat(self) -> None:
         """Tell that the body is alive, with `renew_on="progress"`; writes nothing."""

@@ -22,6 +22,9 @@ RenewalAnswer: TypeAlias = LeaseRenewal | LeaseholdError
 RenewMany: TypeAlias = Callable[[Sequence[Handle]], Sequence[RenewalAnswer]]
 """Renew leases together; answer for each, in their order."""
 
+OnRenewed: TypeAlias = Callable[[LeaseRenewal, int], None]
+"""What is told of a renewal: its answer, and when it was sent, as `elapsed_ns`."""
+
 
 class RenewOn(StrEnum):
     """Tell what a held lease is renewed for.
@@ -70,6 +73,7 @@ class Kept:
         in_flight: How many renewals are under way.
         changed: Set when it is lost or over.
         hooks: Called when it is lost, under the lock: short, and never waiting.
+        on_renewed: Called when it was renewed, in the same way.
         on_lost: Called when it is lost, by a thread of its own.
     """
 
@@ -96,6 +100,7 @@ class Kept:
         self.in_flight = 0
         self.changed = threading.Event()
         self.hooks: list[Callable[[], None]] = []
+        self.on_renewed: OnRenewed | None = None
         self.on_lost: Callable[[], None] | None = None
         self._times = times
         self._lock = lock
@@ -190,6 +195,8 @@ class Kept:
                 self.due_ns = self.trust.due_ns(self._times.draw())
                 self._failures = 0
                 self._last_failure = None
+                if self.on_renewed is not None:
+                    self.on_renewed(answer, sent_at_ns)
             elif isinstance(answer, LeaseholdError) and not isinstance(
                 answer, StoreError
             ):

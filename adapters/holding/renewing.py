@@ -15,7 +15,8 @@ from typing import Final
 from weakref import WeakSet
 
 from leasehold.adapters.holding.elapsing import elapsed_ns
-from leasehold.adapters.holding.keeping import Kept, RenewalAnswer
+from leasehold.adapters.holding.keeping import Kept, OnRenewed, RenewalAnswer
+from leasehold.adapters.holding.remaining import Trust
 from leasehold.adapters.worker_calls import LeaseRenewal
 from leasehold.domain.errors import LeaseholdError, StoreError
 
@@ -87,6 +88,25 @@ class Keeper:
         """Keep a lease no longer; a second call does nothing."""
         with self.lock:
             kept.end()
+            self._all_kept.discard(kept)
+            self._quiet.notify_all()
+
+    def follow(self, kept: Kept, renewed: OnRenewed, lost: Callable[[], None]) -> Trust:
+        """Have what becomes of a lease told; return what is proved by now.
+
+        Raises:
+            LeaseholdError: It is lost already.
+        """
+        with self.lock:
+            kept.check()
+            kept.on_renewed = renewed
+            kept.hooks.append(lost)
+            return kept.trust
+
+    def forgo(self, kept: Kept, reason: LeaseholdError) -> None:
+        """Keep a lease no longer, and tell its body that it is lost."""
+        with self.lock:
+            kept.lose(reason)
             self._all_kept.discard(kept)
             self._quiet.notify_all()
 

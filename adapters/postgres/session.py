@@ -295,8 +295,9 @@ class PostgresSession:
     def restore(self, recorded: RecordedEvent, state: bytes) -> None:
         """Append an event at its own position, as it was stored elsewhere."""
         position = recorded.position
-        stored = (position, recorded.stream_id, recorded.version, recorded.topic, state)
-        self._send(_RESTORE_EVENT, stored)
+        stored = (recorded.stream_id, recorded.version, recorded.topic, state)
+        self._send(_RESTORE_EVENT, (position, *stored))
+        self.first_appended = self.first_appended or StoredEvent(*stored)
         self._restored_to = max(self._restored_to, position)
 
     def note_redacted(self, original_sha256: str) -> None:

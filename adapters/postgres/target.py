@@ -108,8 +108,10 @@ def _check_names(given: Mapping[str, str]) -> None:
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     for name, value in given.items():
         if name not in known:
+            # With an @ after it, it may be a part of a password that was cut at a "?".
+            shown = f"option {name!r}" if "@" not in value else "an option"
             message = (
-                f"option {name!r} of the url is known neither to libpq nor here "
+                f"{shown} of the url is known neither to libpq nor here "
                 f"(here are {', '.join(_OURS)})"
             )
             raise InvalidInputError(message)

@@ -38,6 +38,12 @@ def options_of(url: str) -> dict[str, str]:
     return options
 
 
+def with_schema(url: str, schema: str) -> str:
+    """Name a schema in a url that names none."""
+    bare = url.rstrip("?&")
+    return f"{bare}{'&' if '?' in bare else '?'}schema={schema}"
+
+
 def _check_characters(text: str) -> None:
     if any(c.isspace() or not c.isprintable() or c == "#" for c in text):
         message = (
@@ -100,6 +106,10 @@ def _option(pair: str) -> tuple[str, str]:
         )
         raise InvalidInputError(message)
     name = _decoded(name, "the name of an option")
+    if not name.isidentifier():
+        # What stands here may be a part of a password that was cut at its "?".
+        message = f"the url has an option whose name has more than letters; {_HINT}"
+        raise InvalidInputError(message)
     value = _decoded(value, f"option {name!r}")
     # The spelling of JDBC, which libpq knows too.
     return ("sslmode", "require") if (name, value) == ("ssl", "true") else (name, value)

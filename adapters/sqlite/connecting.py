@@ -94,14 +94,14 @@ class Pool(SQLiteConnectionPool):
             timeout=BUSY_TIMEOUT_S,
         )
         try:
-            _set_up(driver, self.target)
+            set_up(driver, self.target)
         except BaseException:
             driver.close()
             raise
         return Connection(driver)
 
 
-def _set_up(driver: sqlite3.Connection, target: Target) -> None:
+def set_up(driver: sqlite3.Connection, target: Target) -> None:
     """Set what a connection has for itself.
 
     The statement journals are kept in memory: as files-to-be they take and give back
@@ -124,21 +124,37 @@ def _enter_wal(driver: sqlite3.Connection) -> None:
     """Switch to write-ahead logging, once for the file.
 
     The switch answers busy at once where several processes try it together, without
-    the busy timeout, so it is tried again here.
+    the busy timeout, so it is tried again here. Its row has to be fetched: it commits
+    after that, and raises where the disk fails.
     """
     give_up_at = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
             (mode,) = driver.execute("PRAGMA journal_mode").fetchone()
             if mode != "wal":
-                driver.execute("PRAGMA journal_mode = WAL")
+                (mode,) = driver.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
             busy = error.sqlite_errorcode & _PRIMARY_CODE in _BUSY_CODES
             if not busy or time.monotonic() > give_up_at:
                 raise
             time.sleep(_RETRY_PAUSE_S)
         else:
+            _check_wal(mode)
             return
+
+
+def _check_wal(mode: str) -> None:
+    """Refuse to go on in another mode, in which SQLite stays without raising.
+
+    It does not sync the deletion of its journal there: a power failure undoes the last
+    commit.
+    """
+    if mode != "wal":
+        message = (
+            f"write-ahead logging cannot be switched on, the mode is {mode!r}; the "
+            "file system must have shared memory: put the file on a local disk"
+        )
+        raise sqlite3.OperationalError(message)
 
 
 class Datastore(SQLiteDatastore):
@@ -166,13 +182,23 @@ _MEANINGS: Final[dict[int, str]] = {
     sqlite3.SQLITE_PERM: "access is denied; check the rights of file and directory",
 }
 _PRIMARY_CODE: Final = 0xFF
+_UNSURE: Final = (
+    "the disk failed to sync; nothing was written, unless all processes that have the "
+    "file open die before the next write: the call may be there then, whole"
+)
 _NOT_UTF8: Final = "Could not decode to UTF-8"
-_BUSY_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY_CODES: Final = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    # Another process did not let go of the locks that reading begins with.
+    sqlite3.SQLITE_PROTOCOL,
+)
 
 
 def store_error(error: Exception, target: Target) -> StoreError:
     """Say what an error of the driver or of the pool means for the caller."""
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    extended_code = getattr(error, "sqlite_errorcode", 0)
+    code = extended_code & _PRIMARY_CODE
     if code in _BUSY_CODES or isinstance(error, ConnectionUnavailableError):
         message = (
             f"{target.shown} was busy for {BUSY_TIMEOUT_S} s or more: other "
@@ -186,6 +212,8 @@ def store_error(error: Exception, target: Target) -> StoreError:
         )
         return StoreError(message, code="corrupt_event")
     meaning = _MEANINGS.get(code)
+    if extended_code == sqlite3.SQLITE_IOERR_FSYNC:
+        meaning = _UNSURE
     if meaning is None:
         return StoreError(f"{target.shown}: {type(error).__name__}: {error}")
     return StoreError(f"{target.shown}: {meaning} ({error})")

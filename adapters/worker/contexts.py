@@ -4,17 +4,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from leasehold.adapters.frame_calls import AppendFrameOutcome
 from leasehold.adapters.holding.awaiting import AsyncHeldLease, OnThread
 from leasehold.adapters.holding.held import HeldLease
-from leasehold.adapters.ledger import Ledger
 from leasehold.adapters.worker.jobs import Job
-from leasehold.domain.errors import InvalidInputError, NotFoundError
+from leasehold.domain.errors import InvalidInputError
 from leasehold.domain.frames import Frame, FrameKind, Summary
 from leasehold.domain.states import FailureClass
+
+DocumentOf: TypeAlias = Callable[[int], dict[str, Any]]
+"""Reads the document that the summary frames of an attempt add up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ class _Context:
     """
 
     def __init__(
-        self, ledger: Ledger, job: Job, work: Work, is_stopping: Callable[[], bool]
+        self,
+        job: Job,
+        work: Work,
+        document_of: DocumentOf,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self.execution_id: UUID = job.execution_id
         self.attempt_index: int = job.handle.attempt_index
@@ -84,8 +90,8 @@ class _Context:
         self.payload: bytes = work.payload
         self.tags: Mapping[str, str] = work.tags
         self.last_failure: LastFailure | None = work.last_failure
-        self._ledger = ledger
         self._job = job
+        self._document_of = document_of
         self._is_stopping = is_stopping
 
     @property
@@ -117,8 +123,7 @@ class _Context:
 
     def _summary(self, attempt_index: int | None) -> dict[str, Any]:
         index = self.attempt_index if attempt_index is None else attempt_index
-        row = self._ledger.read.summary(self.execution_id, index)
-        return {} if row is None else row.document
+        return self._document_of(index)
 
     def _patch_summary(self, patch: Mapping[str, Any]) -> AppendFrameOutcome:
         try:
@@ -140,10 +145,14 @@ class WorkContext(_Context):
     """
 
     def __init__(
-        self, ledger: Ledger, job: Job, work: Work, is_stopping: Callable[[], bool]
+        self,
+        job: Job,
+        work: Work,
+        document_of: DocumentOf,
+        is_stopping: Callable[[], bool],
     ) -> None:
         """Give a handler its work."""
-        super().__init__(ledger, job, work, is_stopping)
+        super().__init__(job, work, document_of, is_stopping)
         self.lost = JobLost(job)
 
     @property
@@ -186,15 +195,15 @@ class AsyncWorkContext(_Context):
 
     def __init__(  # noqa: PLR0913, PLR0917 - what the other kind takes, and two more
         self,
-        ledger: Ledger,
         job: Job,
         work: Work,
+        document_of: DocumentOf,
         is_stopping: Callable[[], bool],
         lease: AsyncHeldLease,
         on_thread: OnThread,
     ) -> None:
         """Give a handler its work."""
-        super().__init__(ledger, job, work, is_stopping)
+        super().__init__(job, work, document_of, is_stopping)
         self._lease = lease
         self._on_thread = on_thread
 
@@ -220,25 +229,3 @@ class AsyncWorkContext(_Context):
     async def patch_summary(self, patch: Mapping[str, Any]) -> AppendFrameOutcome:
         """Apply a patch to the document; see `WorkContext.patch_summary`."""
         return await self._on_thread(partial(self._patch_summary, patch))
-
-
-def read_work(ledger: Ledger, job: Job) -> Work:
-    """Read what is to be done.
-
-    Raises:
-        LeaseholdError: The store could not be read.
-    """
-    row = ledger.read.execution(job.execution_id)
-    if row is None:
-        message = f"execution {job.execution_id} is not in this store"
-        raise NotFoundError(message)
-    last_failure = None
-    if job.handle.attempt_index:
-        before = ledger.read.attempt(job.execution_id, job.handle.attempt_index - 1)
-        if before is not None and before.failure_class is not None:
-            last_failure = LastFailure(
-                before.failure_class,
-                before.failure_message or "",
-                before.failure_detail,
-            )
-    return Work(row.payload, row.tags, last_failure)

@@ -1,4 +1,4 @@
-"""Running handlers that are plain functions: each in a thread of its own.
+"""Running handlers that are plain functions: a thread of the worker for each.
 
 The threads are daemons: one whose handler does not stop keeps no process alive.
 """
@@ -6,14 +6,18 @@ The threads are daemons: one whose handler does not stop keeps no process alive.
 import inspect
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from leasehold.adapters.ledger import Ledger
-from leasehold.adapters.worker.contexts import WorkContext, read_work
+from leasehold.adapters.worker.contexts import WorkContext
 from leasehold.adapters.worker.jobs import Job, tell
+from leasehold.adapters.worker.reading import read_document, read_work
 from leasehold.adapters.worker.terms import WorkerTerms
 
 Handler: TypeAlias = Callable[[WorkContext], bytes | None]
+Call: TypeAlias = Callable[[Job, WorkContext], object]
+"""Runs the handler of a job to its end, wherever, and returns what it returned."""
 
 
 class HandlerThreads:
@@ -23,13 +27,13 @@ class HandlerThreads:
         self,
         ledger: Ledger,
         terms: WorkerTerms,
-        handler: Handler,
+        call: Call,
         is_stopping: Callable[[], bool],
     ) -> None:
         """Belong to a worker."""
         self._ledger = ledger
         self._terms = terms
-        self._handler = handler
+        self._call = call
         self._is_stopping = is_stopping
 
     def __call__(self, job: Job, done: Callable[[], None], /) -> None:
@@ -56,8 +60,13 @@ class HandlerThreads:
             try:
                 job.begin(lease)
                 work = read_work(self._ledger, job)
-                context = WorkContext(self._ledger, job, work, self._is_stopping)
-                result: object = self._handler(context)
+                context = WorkContext(
+                    job,
+                    work,
+                    partial(read_document, self._ledger, job.execution_id),
+                    self._is_stopping,
+                )
+                result = self._call(job, context)
                 if inspect.iscoroutine(result):
                     result.close()
                 job.succeed(result)

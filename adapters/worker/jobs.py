@@ -7,14 +7,13 @@ A lock decides: the first one ends the attempt, and the others write nothing.
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeGuard
 from uuid import UUID
 
 from leasehold.adapters.holding.failing import failure_class_of, reason_of
-from leasehold.adapters.holding.held import HeldLease
-from leasehold.adapters.ledger import Ledger
+from leasehold.adapters.holding.held import HeldLease, LeaseCalls
 from leasehold.adapters.worker.pacing import Pauses
-from leasehold.adapters.worker_calls import RetryScheduled
+from leasehold.adapters.worker_calls import FailureReason, RetryScheduled
 from leasehold.domain.errors import (
     ExecutionNotActiveError,
     InvalidInputError,
@@ -30,7 +29,20 @@ _log: Final = logging.getLogger("leasehold")
 
 _PASSING: Final = ("store_busy", "store_unavailable")
 _AGAIN_S: Final = (0.05, 1.0)
-_GIVING_UP_S: Final = 1.0
+
+
+class HandlerError(Exception):
+    """Say what a handler in another process was left by.
+
+    Attributes:
+        reason: What the attempt is failed with.
+        failure_class: Its class.
+    """
+
+    def __init__(self, reason: FailureReason, failure_class: FailureClass) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
+        self.failure_class = failure_class
 
 
 class Job:
@@ -42,11 +54,13 @@ class Job:
         sent_at_s: `time.monotonic()` of before the claim.
         is_given_up: Whether the worker has taken it from the handler.
         cancel: Stops the handler where that can be done; called from any thread.
+        kill: Ends the handler at once where that can be done, in the same way; what
+            began the handler ends the attempt then.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LeaseCalls,
         handle: Handle,
         *,
         lane_id: str,
@@ -60,6 +74,7 @@ class Job:
         self.sent_at_s = sent_at_s
         self.is_given_up = False
         self.cancel: Callable[[], object] | None = None
+        self.kill: Callable[[], object] | None = None
         self._failure_classes = failure_classes
         self._lock = threading.Lock()
         self._lease: HeldLease | None = None
@@ -117,8 +132,8 @@ class Job:
         """
 
         def end(lease: HeldLease) -> None:
-            if not isinstance(result, bytes | bytearray | memoryview | None):
-                _fail_for_good(lease, _wrong(result))
+            if not is_result(result):
+                _fail_for_good(lease, wrong_result(result))
                 return
             try:
                 lease.complete(None if result is None else bytes(result))
@@ -133,8 +148,11 @@ class Job:
         Raises:
             LeaseholdError: The lease is lost, or the store could not do it.
         """
-        failure_class = failure_class_of(error, self._failure_classes)
-        reason = reason_of(error)
+        if isinstance(error, HandlerError):
+            reason, failure_class = error.reason, error.failure_class
+        else:
+            reason = reason_of(error)
+            failure_class = failure_class_of(error, self._failure_classes)
 
         def end(lease: HeldLease) -> None:
             lease.fail(reason, failure_class)
@@ -148,15 +166,18 @@ class Job:
 
         self._end(end)
 
-    def give_up(self) -> bool:
+    def give_up(self, within_s: float) -> bool:
         """Fail the attempt as INFRA_CRASH if it has not ended; say whether it has.
+
+        Args:
+            within_s: How long to wait for a call that is about to end it.
 
         Raises:
             LeaseholdError: The lease is lost, or the store could not do it.
         """
         self.is_given_up = True
         # A call that ends it may hang; then it is that call which decides.
-        if not self._lock.acquire(timeout=_GIVING_UP_S):
+        if not self._lock.acquire(timeout=within_s):
             return False
         try:
             if self._lease is None:
@@ -167,6 +188,12 @@ class Job:
             return True
         finally:
             self._lock.release()
+
+    def let_run_out(self) -> None:
+        """Tell the handler to stop, and renew no more: the store cannot be told."""
+        if self._lease is not None:
+            message = f"{STOPPED}, and the store could not be told; stop the work"
+            self._lease.forgo(StoreError(message))
 
     def _give_up(self, lease: HeldLease) -> None:
         answer = lease.fail(STOPPED, FailureClass.INFRA_CRASH)
@@ -198,14 +225,15 @@ class Job:
 
 def tell(job: Job, error: BaseException) -> None:
     """Log what an execution was left by, where nothing was written for it."""
-    how = "was given up" if isinstance(error, LeaseholdError) else "ended"
+    is_known = isinstance(error, LeaseholdError)
     _log.warning(
         "execution %s, attempt %d %s: %s: %s",
         job.execution_id,
         job.handle.attempt_index,
-        how,
+        "was given up" if is_known else "ended",
         type(error).__name__,
         error,
+        exc_info=None if is_known else error,
     )
 
 
@@ -219,7 +247,15 @@ def _fail_for_good(lease: HeldLease, message: str) -> None:
     lease.fail(message, FailureClass.PERMANENT)
 
 
-def _wrong(result: object) -> str:
+def is_result(
+    result: object,
+) -> TypeGuard[bytes | bytearray | memoryview | None]:
+    """Say whether a handler may return this."""
+    return isinstance(result, bytes | bytearray | memoryview | None)
+
+
+def wrong_result(result: object) -> str:
+    """Say what is wrong with what a handler returned."""
     return (
         f"the handler returned {type(result).__name__}; it must return bytes, the "
         "result, or None"

@@ -1,29 +1,27 @@
 """Running handlers that are async functions: each a task of one event loop.
 
 Needs anyio (extra `aio`) and works under asyncio and trio. What calls the store runs on
-threads of their own limiter, so that handlers which use threads themselves do not keep
-an attempt from being ended.
+the threads of held leases, so that handlers which use threads themselves do not keep an
+attempt from being ended.
 """
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
 
 from leasehold.adapters.ledger import Ledger
-from leasehold.adapters.worker.contexts import AsyncWorkContext, read_work
+from leasehold.adapters.threads import Threads, soon_in_this_loop
+from leasehold.adapters.worker.contexts import AsyncWorkContext
 from leasehold.adapters.worker.jobs import Job, tell
-from leasehold.adapters.worker.serving import Service
+from leasehold.adapters.worker.reading import read_document, read_work
+from leasehold.adapters.worker.serving import GIVING_UP_S, Service, give_up
 from leasehold.adapters.worker.terms import WorkerTerms
 
 AsyncHandler: TypeAlias = Callable[[AsyncWorkContext], Awaitable[bytes | None]]
-Answer = TypeVar("Answer")
-
-_THREADS_MAX: Final = 32
 
 
 class HandlerTasks:
@@ -43,8 +41,8 @@ class HandlerTasks:
         self._handler = handler
         self._is_stopping = is_stopping
         self._tasks = tasks
-        self._soon = _soon_of_this_loop()
-        self._limiter = anyio.CapacityLimiter(_THREADS_MAX)
+        self._soon = soon_in_this_loop()
+        self._threads = Threads.of_this_loop()
         self._waiting: deque[tuple[Job, Callable[[], None]]] = deque()
         self._arrived = anyio.Event()
 
@@ -64,10 +62,6 @@ class HandlerTasks:
     def _ring(self) -> None:
         self._arrived.set()
 
-    async def on_thread(self, call: Callable[[], Answer], /) -> Answer:
-        """Run a call of the store on a thread, to its end."""
-        return await anyio.to_thread.run_sync(call, limiter=self._limiter)
-
     async def _run(self, job: Job, done: Callable[[], None]) -> None:
         try:
             with anyio.CancelScope() as scope:
@@ -75,6 +69,13 @@ class HandlerTasks:
                 await self._hold(job)
         except Exception as error:  # noqa: BLE001 - a handler ends no worker
             tell(job, error)
+        except BaseException:
+            # Perhaps it was cancelled before the lease was in its hands.
+            with anyio.CancelScope(shield=True):
+                await self._threads.run(
+                    partial(give_up, job, time.monotonic() + GIVING_UP_S)
+                )
+            raise
         finally:
             done()
 
@@ -87,17 +88,22 @@ class HandlerTasks:
         ) as lease:
             try:
                 job.begin(lease.held)
-                work = await self.on_thread(partial(read_work, self._ledger, job))
+                work = await self._threads.run(partial(read_work, self._ledger, job))
                 context = AsyncWorkContext(
-                    self._ledger, job, work, self._is_stopping, lease, self.on_thread
+                    job,
+                    work,
+                    partial(read_document, self._ledger, job.execution_id),
+                    self._is_stopping,
+                    lease,
+                    self._threads.run,
                 )
                 result = await self._handler(context)
-                await self.on_thread(partial(job.succeed, result))
+                await self._threads.run(partial(job.succeed, result))
             except BaseException as error:
                 if lease.is_lost:
                     raise
                 with anyio.CancelScope(shield=True):
-                    await self.on_thread(partial(job.fail, error))
+                    await self._threads.run(partial(job.fail, error))
                 if not isinstance(error, Exception):
                     raise
 
@@ -110,9 +116,9 @@ async def run_in_loop(
         start = HandlerTasks(ledger, terms, handler, lambda: service.is_stopping, tasks)
         async with anyio.create_task_group() as beside:
             beside.start_soon(_feed, start, service)
-            # Not cut by a cancellation: it ends soon after it is told to stop.
-            await anyio.to_thread.run_sync(
-                service.run, start, limiter=anyio.CapacityLimiter(1)
+            # Not cut by a cancellation: it is told to stop then, and ends soon.
+            await Threads.of_this_loop().run_apart(
+                partial(service.run, start), stop=partial(service.stop, 0)
             )
             beside.cancel_scope.cancel()
 
@@ -123,14 +129,3 @@ async def _feed(start: HandlerTasks, service: Service) -> None:
     finally:
         # Cancelled from outside, or all has ended.
         service.stop(grace_s=0)
-
-
-def _soon_of_this_loop() -> Callable[[Callable[[], object]], object]:
-    """Return what has this event loop call a function soon, from any thread."""
-    token = anyio.lowlevel.current_token()
-    # From anyio 4.11 the token wraps the one of the event loop.
-    loop: Any = getattr(token, "native_token", token)
-    soon: Callable[[Callable[[], object]], object] = (
-        getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-    )
-    return soon

@@ -7,7 +7,7 @@ handlers, too. What is decided is decided by the one thread that reads it.
 import logging
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from leasehold.adapters.ledger import Ledger
@@ -23,6 +23,8 @@ from leasehold.domain.states import FailureClass
 _log: Final = logging.getLogger("leasehold")
 
 _TROUBLE_S: Final = (0.1, 10.0)
+_KILLED_S: Final = 5.0
+GIVING_UP_S: Final = 1.0
 
 
 class StartJob(Protocol):
@@ -185,20 +187,42 @@ class Service:
                 break
             self._listen(left_s)
         rest = list(self._running)
-        is_told = True
         for job in rest:
             job.is_given_up = True
-        for job in rest:
+        self._kill(rest)
+        is_told, until_s = True, time.monotonic() + GIVING_UP_S
+        for job in list(self._running):
             if is_told:
-                is_told = _give_up(job)
+                is_told = give_up(job, until_s)
+            if not is_told:
+                job.let_run_out()
             if job.cancel is not None:
                 job.cancel()
 
+    def _kill(self, rest: Collection[Job]) -> None:
+        """Kill what can be killed, and wait until its attempts are ended for that.
 
-def _give_up(job: Job) -> bool:
-    """Take a job from its handler; say whether the store can be asked for others."""
+        So nobody takes over work that is not over; but a store that hangs is not
+        waited for.
+        """
+        killed = {job for job in rest if job.kill is not None}
+        for job in killed:
+            if job.kill is not None:
+                job.kill()
+        until_s = time.monotonic() + _KILLED_S
+        while killed & self._running and (left_s := until_s - time.monotonic()) > 0:
+            self._listen(left_s)
+
+
+def give_up(job: Job, until_s: float) -> bool:
+    """Take a job from its handler; say whether the store can be asked for others.
+
+    Args:
+        job: The job.
+        until_s: Until when to wait for a call that ends it, by `time.monotonic`.
+    """
     try:
-        if not job.give_up():
+        if not job.give_up(max(0.0, until_s - time.monotonic())):
             _log.warning("execution %s is left to run out", job.execution_id)
     except StoreError as error:
         _log.warning("what a worker leaves is left to run out: %s", error)

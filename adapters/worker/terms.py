@@ -5,7 +5,8 @@ import os
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Final, TypeVar
 
 from leasehold.adapters.holding.failing import check_failure_classes
 from leasehold.adapters.holding.keeping import RenewOn
@@ -13,8 +14,22 @@ from leasehold.adapters.holding.remaining import margin_of
 from leasehold.domain import limits
 from leasehold.domain.states import FailureClass
 
+Word = TypeVar("Word", bound=StrEnum)
+
 _SECONDS_MAX: Final = 86_400.0
 _HOST_CHARACTERS_MAX: Final = 64
+
+
+class RunIn(StrEnum):
+    """Tell where handlers that are plain functions run.
+
+    Attributes:
+        THREAD: Each in a thread of the worker's process.
+        PROCESS: Each in another process, of which the worker has some.
+    """
+
+    THREAD = "thread"
+    PROCESS = "process"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +40,7 @@ class WorkerTerms:
     capabilities: tuple[str, ...]
     worker_id: str
     worker_instance_id: str | None
+    run_in: RunIn
     concurrency: int
     lease_ttl_ms: int
     renew_on: RenewOn
@@ -48,6 +64,7 @@ def check_terms(  # noqa: PLR0913 - what `Worker` takes
     capabilities: Iterable[str],
     worker_id: str,
     worker_instance_id: str | None,
+    run_in: RunIn | str,
     concurrency: int,
     lease_ttl_ms: int,
     renew_on: RenewOn | str,
@@ -68,19 +85,15 @@ def check_terms(  # noqa: PLR0913 - what `Worker` takes
     limits.integer("concurrency", concurrency, least=1, most=limits.SEVERAL_MAX)
     limits.integer("lease_ttl_ms", lease_ttl_ms, least=1, most=limits.LEASE_TTL_MS_MAX)
     margin_of(lease_ttl_ms, None)
-    try:
-        known = RenewOn(renew_on)
-    except ValueError:
-        rule = " or ".join(repr(str(known)) for known in RenewOn)
-        raise limits.refuse("renew_on", renew_on, rule) from None
     return WorkerTerms(
         lanes=_lanes(lanes),
         capabilities=limits.capabilities("capabilities", capabilities),
         worker_id=worker_id,
         worker_instance_id=worker_instance_id,
+        run_in=_one_of("run_in", RunIn, run_in),
         concurrency=concurrency,
         lease_ttl_ms=lease_ttl_ms,
-        renew_on=known,
+        renew_on=_one_of("renew_on", RenewOn, renew_on),
         grace_s=seconds("grace_s", grace_s),
         poll_s=_poll(poll_s),
         failure_classes=check_failure_classes(failure_classes),
@@ -98,6 +111,14 @@ def seconds(field: str, value: float) -> float:
     if not is_number or math.isnan(value) or not 0 <= value <= _SECONDS_MAX:
         raise limits.refuse(field, value, f"seconds, 0 to {_SECONDS_MAX:.0f}")
     return float(value)
+
+
+def _one_of(field: str, words: type[Word], given: Word | str) -> Word:
+    try:
+        return words(given)
+    except ValueError:
+        rule = " or ".join(repr(str(word)) for word in words)
+        raise limits.refuse(field, given, rule) from None
 
 
 def _lanes(given: Iterable[str]) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final, Union, cast
 
 from leasehold.adapters.holding.keeping import RenewOn
 from leasehold.adapters.ledger import Ledger
-from leasehold.adapters.worker.handling import Handler, HandlerThreads
+from leasehold.adapters.worker.child import Packed
+from leasehold.adapters.worker.handling import Call, Handler, HandlerThreads
+from leasehold.adapters.worker.processes import HandlerProcesses, pack
 from leasehold.adapters.worker.serving import Service
-from leasehold.adapters.worker.terms import check_terms, seconds
+from leasehold.adapters.worker.terms import RunIn, WorkerTerms, check_terms, seconds
 from leasehold.domain import limits
 from leasehold.domain.errors import InvalidInputError, StoreError
 from leasehold.domain.states import FailureClass
@@ -39,6 +41,7 @@ class Worker:
         capabilities: Iterable[str] = (),
         worker_id: str,
         worker_instance_id: str | None = None,
+        run_in: RunIn | str = RunIn.THREAD,
         concurrency: int = 1,
         lease_ttl_ms: int = 30_000,
         renew_on: RenewOn | str = RenewOn.ALWAYS,
@@ -51,7 +54,7 @@ class Worker:
 
         Args:
             ledger: Where the work is. It stays open, and is closed after the worker.
-            handler: Called with a `WorkContext` by a thread of its own, or an async
+            handler: Called with a `WorkContext` in a thread or a process, or an async
                 function that is awaited with an `AsyncWorkContext`. Returns the
                 result, bytes or None.
             lanes: The lanes to take from, each in its turn.
@@ -59,6 +62,8 @@ class Worker:
             worker_id: Who claims, 1 to 128 bytes.
             worker_instance_id: Which process of that worker; None is the host's name
                 and the process id.
+            run_in: `thread`, or `process`: then the handler and what the keys of
+                `failure_classes` are must be importable by other processes.
             concurrency: 1 … 10,000; how many handlers run at a time.
             lease_ttl_ms: How long a lease runs without renewal; over 10.
             renew_on: `always`, or `progress`: see `Ledger.hold`.
@@ -83,6 +88,7 @@ class Worker:
             capabilities=capabilities,
             worker_id=worker_id,
             worker_instance_id=worker_instance_id,
+            run_in=run_in,
             concurrency=concurrency,
             lease_ttl_ms=lease_ttl_ms,
             renew_on=renew_on,
@@ -91,6 +97,7 @@ class Worker:
             failure_classes=failure_classes,
             sweep=sweep,
         )
+        self._packed = _packed(handler, self._terms)
         self._service = Service(ledger, self._terms)
         self._lock = threading.Lock()
         self._has_run = False
@@ -115,7 +122,8 @@ class Worker:
         """Work until it is stopped; for handlers that are plain functions.
 
         Returns when all handlers have ended, or the grace is over and the rest has
-        been failed as INFRA_CRASH. The threads of those go on as daemons.
+        been failed as INFRA_CRASH. The threads of those go on as daemons; processes
+        are killed.
 
         Args:
             handle_signals: Stop on SIGTERM and SIGINT, and without a grace on the
@@ -123,19 +131,18 @@ class Worker:
                 again afterwards.
 
         Raises:
-            InvalidInputError: It has run before; the handler is async; signals are to
-                be handled in another thread than the main one.
+            InvalidInputError: It has run before; the handler is async, or does not
+                load in another process; signals are to be handled in another thread
+                than the main one.
+            OSError: The system gives no process.
         """
         if _is_async(self._handler):
             raise InvalidInputError("the handler is async: await run_async()")
         service = self._service
-        start = HandlerThreads(
-            self._ledger,
-            self._terms,
-            cast("Handler", self._handler),
-            lambda: service.is_stopping,
-        )
-        with self._once(handle_signals=handle_signals):
+        with self._once(handle_signals=handle_signals), self._calling() as call:
+            start = HandlerThreads(
+                self._ledger, self._terms, call, lambda: service.is_stopping
+            )
             service.run(start)
 
     async def run_async(self, *, handle_signals: bool = False) -> None:
@@ -167,6 +174,16 @@ class Worker:
             await run_in_loop(self._service, self._ledger, self._terms, handler)
 
     @contextmanager
+    def _calling(self) -> Iterator[Call]:
+        """Give what runs the handler where it is to run."""
+        if self._packed is None:
+            handler = cast("Handler", self._handler)
+            yield lambda _, context: handler(context)
+            return
+        with HandlerProcesses(self._packed) as processes:
+            yield processes.call
+
+    @contextmanager
     def _once(self, *, handle_signals: bool) -> Iterator[None]:
         if handle_signals and threading.current_thread() is not threading.main_thread():
             raise InvalidInputError("signals are handled by the main thread alone")
@@ -182,10 +199,25 @@ class Worker:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None stands for one that is not Python's, and cannot be put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._service.stop(0 if self._service.is_stopping else None)
+
+
+def _packed(
+    handler: Union[Handler, "AsyncHandler"], terms: WorkerTerms
+) -> Packed | None:
+    """Pickle the handler for its processes, if it is to run in some."""
+    if terms.run_in is not RunIn.PROCESS:
+        return None
+    if _is_async(handler):
+        raise InvalidInputError(
+            'an async handler runs in the event loop: run_in="process" is for plain '
+            "functions"
+        )
+    return pack(cast("Handler", handler), terms.failure_classes)
 
 
 def _is_async(handler: object) -> bool:

@@ -12,6 +12,7 @@ from outsiders import use_schema, without_schema
 
 import leasehold
 from leasehold.adapters.command_line import application, store_facts, store_urls
+from leasehold.adapters.postgres.urls import with_schema
 
 SECRET = "hunter2"
 BY = ("--actor", "ada", "--reason", "a test")
@@ -262,5 +263,5 @@ def test_a_url_is_shown_without_what_is_secret(url, shown) -> None:
 )
 def test_a_schema_is_put_into_a_url_that_has_none(url, with_one) -> None:
     assert not store_urls.names_a_schema(url)
-    assert store_urls.with_schema(url, "s") == with_one
+    assert with_schema(url, "s") == with_one
     assert store_urls.names_a_schema(with_one)

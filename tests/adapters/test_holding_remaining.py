@@ -195,3 +195,23 @@ def test_pauses_after_failures_are_short_and_grow():
 def test_a_pause_leaves_time_for_another_try():
     almost_ns = trust().until_ns - 40 * NS_IN_MS
     assert trust().pause_ns(9, almost_ns, 0) == 20 * NS_IN_MS
+
+
+def test_what_is_due_within_a_tenth_is_renewed_along():
+    assert trust().company_ns == 30 * NS_IN_MS
+
+
+def test_nothing_remains_of_what_has_run_out():
+    until_ns = trust().until_ns
+    assert trust().remaining_ns(until_ns - 1) == 1
+    assert trust().remaining_ns(until_ns) == 0
+    assert trust().remaining_ns(until_ns + 5) == 0
+
+
+def test_times_are_whole_nanoseconds():
+    almost_ns = trust().until_ns - 40 * NS_IN_MS
+    for margin_ms in (90, 800):
+        chosen = trust(margin_ms=margin_ms)
+        assert isinstance(chosen.interval_ns, int)
+        assert isinstance(chosen.due_ns(0.5), int)
+    assert isinstance(trust().pause_ns(9, almost_ns, 0), int)

@@ -1,11 +1,13 @@
 """Connections that break at the end of a call: it took effect, or it did not."""
 
+import io
 import time
 
 import psycopg
 import pytest
 from every_call import (
     CALLS,
+    bundled,
     complete,
     create_anonymous,
     create_keyed,
@@ -178,6 +180,25 @@ def test_a_server_that_waits_for_a_client_that_is_gone_is_made_to_end_it(
     monkeypatch.undo()
     make()
     assert rows() != before
+
+
+def test_an_import_into_an_empty_store_whose_answer_was_lost_is_found_again(
+    behind, direct, proxy, clock
+) -> None:
+    with leasehold.open("sqlite://", clock=clock) as elsewhere:
+        complete(elsewhere, clock)()
+        bundle = bundled(elsewhere)
+        events = elsewhere.read.events()
+
+    proxy.at(COMMIT, cut)
+    with pytest.raises(leasehold.StoreError, match="nothing was written"):
+        behind.import_bundle(io.BytesIO(bundle))
+    assert direct.read.events() == []
+
+    proxy.at(COMMIT, lose_the_answer)
+    assert behind.import_bundle(io.BytesIO(bundle)).events == len(events)
+    assert proxy.has_acted
+    assert direct.read.events() == events
 
 
 def test_a_best_effort_frame_whose_answer_was_lost_may_be_there_or_not(

@@ -54,6 +54,16 @@ def test_a_commit_is_what_survives_power_loss_by_default(file_url, clock) -> Non
             assert pragma(writing, "synchronous") == 2
 
 
+def test_a_database_that_cannot_be_in_wal_mode_is_refused(file_path) -> None:
+    target = Target(file_path, "full", read_only=False)
+    with (
+        closing(sqlite3.connect(":memory:")) as in_memory,
+        pytest.raises(sqlite3.OperationalError, match="write-ahead logging") as refused,
+    ):
+        connecting.set_up(in_memory, target)
+    assert store_error(refused.value, target).code == "store_unavailable"
+
+
 def test_wal_mode_is_kept_in_the_file(file_url, file_path) -> None:
     leasehold.open(file_url).close()
     with closing(sqlite3.connect(file_path)) as outsider:

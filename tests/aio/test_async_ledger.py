@@ -61,6 +61,7 @@ async def test_a_lifecycle(aledger, clock):
     await aledger.complete(handle, b"done")
     row = await aledger.read.execution(job)
     assert (row.public_state, row.result) == ("completed", b"done")
+    assert aledger.ledger.read.execution(job) == row
     assert await aledger.claim(worker_id="w") is None
     assert (await aledger.verify()).ok
     assert (await aledger.audit()).ok

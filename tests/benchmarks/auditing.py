@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring import circumstances
 from rebuilding import make_store, peak_mib
 
 import leasehold
+from leasehold.adapters.benching.measuring import circumstances
 
 RAW = (
     "SELECT notification_id, originator_id, originator_version, topic, state"

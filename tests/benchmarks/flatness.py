@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from measuring import Comparison, microseconds_each
-
 import leasehold
 from leasehold import Frame
+from leasehold.adapters.benching.measuring import Comparison, microseconds_each
 
 if TYPE_CHECKING:
     from pathlib import Path

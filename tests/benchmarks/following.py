@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from measuring import circumstances
 
 import leasehold
+from leasehold.adapters.benching.measuring import circumstances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

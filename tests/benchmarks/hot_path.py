@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatness import Flatness
-from measuring import circumstances, table
-from worker_rounds import worker_rounds
+
+from leasehold.adapters.benching.hot_path import against_raw
+from leasehold.adapters.benching.measuring import circumstances
 
 if TYPE_CHECKING:
-    from measuring import Comparison
+    from leasehold.adapters.benching.measuring import Comparison
 
 DURABILITIES = ("full", "normal")
+BOUNDS = {"claim": 2.0, "renew": 2.0, "complete": 2.0}
 
 
 def arguments() -> argparse.Namespace:
@@ -44,7 +46,10 @@ def measured(chosen: argparse.Namespace, folder: Path) -> list[Comparison]:
     found: list[Comparison] = []
     if chosen.only != "flat":
         for durability in DURABILITIES:
-            found += worker_rounds(folder, durability, rounds, count)
+            for comparison in against_raw(folder, durability, rounds, count):
+                comparison.bound = BOUNDS.get(comparison.name)
+                comparison.name += f", durability {durability}"
+                found.append(comparison)
     if chosen.only != "worker":
         # More and shorter rounds: a checkpoint of the log falls into some of them.
         flat = Flatness(folder, 2 * rounds, max(count // 5, 5), many)
@@ -54,6 +59,22 @@ def measured(chosen: argparse.Namespace, folder: Path) -> list[Comparison]:
         for comparison in found:
             comparison.bound = None
     return found
+
+
+def table(comparisons: list[Comparison]) -> str:
+    """Return the comparisons as lines of text."""
+    heads = f"{'what':<44}{'base µs':>10}{'tried µs':>10}"
+    lines = [f"{heads}{'ratio':>7}{'spread':>13}{'bound':>7}"]
+    for comparison in comparisons:
+        it = comparison.figures()
+        spread = f"{it['ratio_min']:.2f}-{it['ratio_max']:.2f}"
+        bound = "" if it["bound"] is None else f"{it['bound']:.1f}"
+        lines.append(
+            f"{it['name']:<44}{it['base_us']:>10.1f}{it['tried_us']:>10.1f}"
+            f"{it['ratio']:>7.2f}{spread:>13}{bound:>7}"
+            + ("" if it["ok"] else "  beyond its bound")
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:

@@ -16,10 +16,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from measuring import microseconds_each
-from worker_rounds import OPERATIONS, Worker
-
 import leasehold
+from leasehold.adapters.benching.hot_path import OPERATIONS, Caller
+from leasehold.adapters.benching.measuring import microseconds_each
 
 PARTS = ("domain", "projections", "adapters", "eventsourcing", "pydantic", "uuid_utils")
 
@@ -33,13 +32,13 @@ def part_of(function: tuple[str, int, str]) -> str:
     return next((part for part in PARTS if part in folders), "standard library")
 
 
-def profiled(worker: Worker, operation: str, count: int) -> tuple[float, pstats.Stats]:
+def profiled(caller: Caller, operation: str, count: int) -> tuple[float, pstats.Stats]:
     """Return the plain time of a call, and a profile of as many calls again."""
     profile, plain_us = cProfile.Profile(), 0.0
     for number in range(2):
-        worker.begin_round(number)
+        caller.begin_round(number)
         for name in OPERATIONS[: OPERATIONS.index(operation) + 1]:
-            call, items = worker.calls(name, count)
+            call, items = caller.calls(name, count)
             if name != operation:
                 microseconds_each(call, items)
             elif number == 0:
@@ -81,8 +80,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/ledger.db"
         with leasehold.open(url, durability=chosen.durability) as ledger:
-            worker = Worker(ledger)
-            plain_us, stats = profiled(worker, chosen.operation, chosen.count)
+            caller = Caller(ledger)
+            plain_us, stats = profiled(caller, chosen.operation, chosen.count)
     print(f"{chosen.operation}: {plain_us:.1f} µs a call, unprofiled")
     for part, own_us in shares(stats, chosen.count).items():
         print(f"{own_us:>9.1f} µs  {part}")

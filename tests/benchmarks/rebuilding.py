@@ -25,33 +25,21 @@ from eventsourcing.sqlite import (
     SQLiteDatastore,
     SQLiteTrackingRecorder,
 )
-from measuring import circumstances
 
 import leasehold
+from leasehold.adapters.benching.measuring import circumstances
+from leasehold.adapters.benching.replay import EVENTS_OF_A_LIFE, fill
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-EVENTS_PER_EXECUTION = 7
-PAGE = 1_000
 WARM_UP_S = 1.0
 
 
 def make_store(url: str, events: int) -> None:
-    """Run executions through: created, claimed, renewed, progressed, completed."""
+    """Fill a store with executions that ran through their lives."""
     with leasehold.open(url, durability="normal") as ledger:
-        left = events // EVENTS_PER_EXECUTION
-        while left:
-            count = min(left, PAGE)
-            ledger.create_executions([{"payload": bytes(50)}] * count)
-            for _ in range(count):
-                handle = ledger.claim(worker_id="worker")
-                if handle is None:
-                    break
-                ledger.renew(handle)
-                ledger.progress(handle, 50, "half")
-                ledger.complete(handle, b"done")
-            left -= count
+        fill(ledger, events // EVENTS_OF_A_LIFE)
 
 
 class Tally(SQLiteTrackingRecorder):

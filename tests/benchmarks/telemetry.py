@@ -14,7 +14,6 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from measuring import circumstances
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -27,6 +26,7 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.trace import NoOpTracerProvider
 
 import leasehold
+from leasehold.adapters.benching.measuring import circumstances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

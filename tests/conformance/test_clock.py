@@ -4,6 +4,9 @@ import pytest
 
 import leasehold
 
+TTL_MS = 30_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+
 
 def times(ledger, execution_id):
     history = ledger.read.history(execution_id)
@@ -134,3 +137,60 @@ def test_without_a_clock_the_time_of_the_store_counts(store_url, store_now_ms) -
         before = store_now_ms()
         row = ledger.read.execution(ledger.create_execution())
         assert before <= row.created_at_ms <= store_now_ms()
+
+
+def test_a_lease_given_by_a_clock_that_is_ahead_stands_until_then_or_until_revoked(
+    ledger, clock
+) -> None:
+    execution_id = ledger.create_execution()
+    begun = clock()
+    clock.advance(DAY_MS)
+    ahead = ledger.claim(worker_id="ahead", lease_ttl_ms=TTL_MS)
+    clock.set(begun)
+    assert ledger.claim(worker_id="w") is None
+    assert ledger.sweep().leases_expired == 0
+    ledger.revoke_lease(execution_id, actor="ann", reason="its clock was a day ahead")
+    taken_over = ledger.claim(worker_id="w", lease_ttl_ms=TTL_MS)
+    assert taken_over.lease_epoch == ahead.lease_epoch + 1
+    with pytest.raises(leasehold.LeaseConflictError):
+        ledger.complete(ahead)
+    # Time stands still there until the clock is where it has been.
+    assert taken_over.lease_expires_at_ms == begun + DAY_MS + TTL_MS
+    clock.set(begun + DAY_MS - 1)
+    ledger.complete(taken_over)
+    assert_only_the_clock_is_wondered_at(ledger)
+
+
+def test_a_clock_that_jumps_ahead_ends_the_leases_of_others_who_are_refused(
+    ledger, clock, start
+) -> None:
+    held, begun = start(ttl=TTL_MS), clock()
+    clock.advance(DAY_MS)
+    taken_over = ledger.claim(worker_id="ahead", lease_ttl_ms=TTL_MS)
+    assert taken_over.execution_id == held.execution_id
+    clock.set(begun + 1)
+    with pytest.raises(leasehold.LeaseConflictError):
+        ledger.complete(held)
+    ledger.complete(taken_over)
+    assert_only_the_clock_is_wondered_at(ledger)
+
+
+def test_a_step_back_makes_a_lease_last_longer_by_the_step(
+    ledger, clock, start
+) -> None:
+    held = start(ttl=TTL_MS)
+    clock.advance(-HOUR_MS)
+    renewed = [ledger.renew(held).expires_at_ms for _ in range(3)]
+    assert renewed == [held.lease_expires_at_ms + more for more in (1, 2, 3)]
+    clock.set(renewed[-1] - 1)
+    assert ledger.claim(worker_id="w") is None
+    clock.advance(1)
+    assert ledger.claim(worker_id="w").lease_epoch == 2
+    assert_only_the_clock_is_wondered_at(ledger)
+
+
+def assert_only_the_clock_is_wondered_at(ledger) -> None:
+    report = ledger.audit()
+    assert report.ok
+    found = {finding.check.value for finding in report.findings}
+    assert found - {"refused_write"} == {"clock_regression"}

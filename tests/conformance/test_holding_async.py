@@ -243,7 +243,7 @@ def test_a_lost_lease_is_not_entered(ledger, start, clock, run):
 def test_a_task_that_is_cancelled_while_it_enters_keeps_no_lease(
     ledger, start, monkeypatch
 ):
-    """The cancellation is asyncio's own: it does not wait for the thread."""
+    """The cancellation is asyncio's own: nothing of anyio holds it back."""
     handle = start()
     begun, may_go_on, ended = threading.Event(), threading.Event(), threading.Event()
     begin = Hold.begin
@@ -266,14 +266,96 @@ def test_a_task_that_is_cancelled_while_it_enters_keeps_no_lease(
         task = asyncio.create_task(enter())
         await asyncio.to_thread(begun.wait, WITHIN_S)
         task.cancel()
+        asyncio.get_running_loop().call_later(0.01, may_go_on.set)
         with pytest.raises(asyncio.CancelledError):
             await task
-        may_go_on.set()
-        assert await asyncio.to_thread(ended.wait, WITHIN_S)
+        # Nothing goes on behind its back.
+        assert ended.is_set()
 
     anyio.run(body)
     assert not list(ledger._keeper._all_kept)
     assert attempt_of(ledger, handle).outcome is None
+
+
+def test_a_call_of_a_body_goes_on_to_its_end_when_the_task_is_cancelled(
+    ledger, start, monkeypatch
+):
+    """As `asyncio.timeout` and `Task.cancel` do it, and the body goes on."""
+    handle = start()
+    begun, may_go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    progress = ledger.progress
+
+    def slowly(*given):
+        begun.set()
+        assert may_go_on.wait(WITHIN_S)
+        progress(*given)
+        ended.set()
+
+    monkeypatch.setattr(ledger, "progress", slowly)
+
+    async def body():
+        async with ledger.hold(handle) as lease:
+            task = asyncio.create_task(lease.progress(50))
+            await asyncio.to_thread(begun.wait, WITHIN_S)
+            task.cancel()
+            asyncio.get_running_loop().call_later(0.01, may_go_on.set)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert ended.is_set()
+            await lease.complete()
+
+    anyio.run(body)
+    row = ledger.read.execution(handle.execution_id)
+    assert (row.public_state, row.raw_fields["progress_pct"]) == ("completed", 50)
+
+
+def test_leaving_goes_on_to_its_end_when_the_task_is_cancelled(
+    ledger, start, monkeypatch
+):
+    handle = start()
+    begun, may_go_on = threading.Event(), threading.Event()
+    fail = ledger.fail
+
+    def slowly(*given):
+        begun.set()
+        assert may_go_on.wait(WITHIN_S)
+        return fail(*given)
+
+    monkeypatch.setattr(ledger, "fail", slowly)
+
+    async def work():
+        async with ledger.hold(handle):
+            raise ValueError("no such film")
+
+    async def body():
+        task = asyncio.create_task(work())
+        await asyncio.to_thread(begun.wait, WITHIN_S)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.01, task.cancel)
+        asyncio.get_running_loop().call_later(0.02, may_go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return attempt_of(ledger, handle)
+
+    row = anyio.run(body)
+    assert row.failure_message == "ValueError: no such film"
+
+
+def test_bodies_that_use_up_all_threads_keep_no_lease_from_being_held(
+    ledger, start, run
+):
+    handle = start()
+
+    async def body():
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        for _ in range(int(limiter.total_tokens)):
+            limiter.acquire_on_behalf_of_nowait(object())
+        async with ledger.hold(handle) as lease:
+            await lease.progress(50)
+            await lease.complete()
+
+    run(body)
+    assert ledger.read.execution(handle.execution_id).public_state == "completed"
 
 
 def test_leaving_waits_for_a_call_that_a_cancelled_task_has_left_behind(

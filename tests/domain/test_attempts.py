@@ -231,3 +231,14 @@ def test_what_is_over_does_not_expire_again(event) -> None:
     attempt = attempt_after(STARTED, event)
     swept = attempts.expire_lease(attempt, cause=LeaseCause.SWEEP, now_ms=10**12)
     assert swept == ()
+
+
+def test_the_states_of_a_lease_are_stored_under_these_names() -> None:
+    assert [str(state) for state in LeaseState] == [
+        *("held", "expired", "revoked", "ended")
+    ]
+
+
+def test_a_resumed_attempt_is_held_by_the_instance_that_resumed_it() -> None:
+    resumed = make(AttemptLeaseReclaimed, worker_instance_id="another:7")
+    assert attempt_after(STARTED, resumed).worker_instance_id == "another:7"

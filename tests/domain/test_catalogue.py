@@ -132,3 +132,13 @@ def test_an_event_is_nothing_without_its_execution_and_time(event_type, field) -
     del fields[field]
     with pytest.raises(ValidationError, match=field):
         event_type.model_validate(fields)
+
+
+@each_event_type
+def test_a_field_that_is_left_out_is_none(event_type) -> None:
+    defaults = {
+        field.get_default(call_default_factory=True)
+        for field in event_type.model_fields.values()
+        if not field.is_required()
+    }
+    assert defaults <= {None}

@@ -403,3 +403,39 @@ def test_what_has_not_ended_is_not_reopened(events) -> None:
 
 def test_check_active_lets_an_active_execution_pass() -> None:
     executions.check_active(execution_after(CREATED, CLAIMED))
+
+
+@pytest.mark.parametrize("last", [RETRY, ENDS[Outcome.SUCCESS]], ids=["waits", "ended"])
+def test_who_has_lost_an_execution_is_told_what_to_do(last) -> None:
+    execution = execution_after(CREATED, CLAIMED, last)
+    advice = {"runnable": "claim again to work on it", "terminal": "stop the work"}
+    with pytest.raises(ExecutionNotActiveError) as raised:
+        executions.check_active(execution)
+    state = execution.public_state
+    said = advice[execution.lifecycle_phase]
+    assert str(raised.value) == f"execution {EXECUTION} is {state}: {said}"
+
+
+@pytest.mark.parametrize(
+    "event_type", [ExecutionClaimed, ExecutionRetryScheduled, ExecutionReplayed]
+)
+def test_the_attempt_is_the_one_that_the_event_names(event_type) -> None:
+    folded = execution_after(CREATED, make(event_type, attempt_index=7))
+    assert folded.attempt_index == 7
+
+
+def test_what_ended_while_it_waited_is_not_due() -> None:
+    assert execution_after(CREATED).due
+    assert not execution_after(CREATED, make(ExecutionCancelled)).due
+
+
+def test_a_grant_names_who_issued_it() -> None:
+    granted = executions.issue_resume_grant(
+        execution_after(CREATED, CLAIMED),
+        grant_id=GRANT,
+        worker_id="w",
+        ttl_ms=5,
+        actor="ann",
+        now_ms=NOW,
+    )
+    assert (granted.actor, granted.expires_at_ms) == ("ann", NOW + 5)

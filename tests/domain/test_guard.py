@@ -141,3 +141,25 @@ def test_a_holder_of_what_is_not_active_is_told_the_state(
         check_guard(execution, ended, PRESENTED, now_ms=IN_TIME)
     assert raised.value.lifecycle_phase == phase
     assert raised.value.public_state == state
+
+
+LAPSES = {
+    "ended": (attempt_after(STARTED, make(AttemptSucceeded)), 0, "ended at "),
+    "expiry recorded": (EXPIRED, 0, f"ran out at {EXPIRY} ms"),
+    "held": (HELD, IN_TIME, f"runs out at {EXPIRY} ms"),
+    "held until now": (HELD, EXPIRY, f"ran out at {EXPIRY} ms"),
+}
+
+
+@pytest.mark.parametrize("case", LAPSES)
+def test_who_is_refused_is_told_what_became_of_the_last_lease(case) -> None:
+    attempt, now_ms, lapse = LAPSES[case]
+    for execution, error in (
+        (TERMINAL, ExecutionNotActiveError),
+        (ACTIVE, LeaseConflictError),
+    ):
+        with pytest.raises(error) as raised:
+            check_guard(execution, attempt, FORGED, now_ms=now_ms)
+        told = str(raised.value)
+        for fact in (f" {lapse}", f"(now {now_ms} ms)", "epoch 1", "'worker-1'"):
+            assert fact in told

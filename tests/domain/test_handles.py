@@ -1,6 +1,7 @@
 """The handle, its packed lease and its token."""
 
 import base64
+import zlib
 from dataclasses import replace
 from uuid import UUID
 
@@ -224,3 +225,70 @@ def test_a_corrupt_handle_of_another_backend_is_told_corrupt() -> None:
 def test_what_is_no_handle_is_refused(given_) -> None:
     with pytest.raises(InvalidInputError, match=r"Handle\.parse"):
         check_handle(given_, BackendTag.SQLITE)
+
+
+def test_the_kinds_and_backends_are_stored_under_these_names() -> None:
+    assert [str(kind) for kind in HandleKind] == ["fresh", "resumed", "reclaimed"]
+    assert [str(tag) for tag in BackendTag] == ["sqlite", "postgres", "valkey"]
+
+
+def test_a_handle_is_printed_without_its_secret() -> None:
+    assert "opaque" not in repr(HANDLE)
+    assert str(LEASE.lease_id) not in repr(HANDLE)
+
+
+def test_the_handle_of_a_lease_is_the_one_that_its_token_gives() -> None:
+    made = Handle.of(BackendTag.SQLITE, HandleKind.FRESH, LEASE)
+    assert made == HANDLE
+    assert made.lease is LEASE
+
+
+def packed(**others) -> bytes:
+    form = others.pop("form", 1)
+    bare = bytes([form]) + encode_lease(replace(LEASE, **others))[1:-4]
+    return bare + zlib.crc32(bare).to_bytes(4, "big")
+
+
+CORRUPT = {
+    "short": (b"x", "its opaque part must be 57 bytes"),
+    "altered": (encode_lease(LEASE)[:-1] + b"x", "its checksum does not match"),
+    "of a later format": (packed(form=2), "its format is 2 and this version reads 1"),
+    "no epoch": (packed(lease_epoch=0), "an epoch or a time that no lease has"),
+}
+
+
+@pytest.mark.parametrize("case", CORRUPT)
+def test_what_does_not_decode_says_why_and_what_to_do(case) -> None:
+    opaque, why = CORRUPT[case]
+    with pytest.raises(InvalidInputError, match=why) as raised:
+        decode_lease(opaque)
+    assert raised.value.code == "corrupt_handle"
+    assert "pass the text of str(handle) whole" in str(raised.value)
+
+
+NO_TOKENS = {
+    "no text": (b"x", "a token is text, and this is bytes"),
+    "two parts": ("sqlite.fresh", "a token has three parts joined by dots"),
+    "of nobody": ("mysql.fresh.AAAA", "it names no known backend and kind"),
+    "not base64url": ("sqlite.fresh.A+==", "its last part is not base64url"),
+}
+
+
+@pytest.mark.parametrize("case", NO_TOKENS)
+def test_what_is_no_token_says_why(case) -> None:
+    token, why = NO_TOKENS[case]
+    with pytest.raises(InvalidInputError, match=f"the handle does not decode: {why};"):
+        Handle.parse(token)
+
+
+def test_a_copy_that_cannot_be_says_why() -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        HANDLE.replace(colour="red")
+    assert str(raised.value) == (
+        "a handle has no field 'colour'; it has backend, kind, opaque, execution_id, "
+        "attempt_index, lease_epoch, lease_id, lease_expires_at_ms"
+    )
+    with pytest.raises(InvalidInputError, match="cannot take it: 'mysql' is not"):
+        HANDLE.replace(backend="mysql")
+    with pytest.raises(InvalidInputError, match="cannot take attempt_index, lease_ep"):
+        HANDLE.replace(lease_epoch=-1, attempt_index=-1)

@@ -38,6 +38,7 @@ from leasehold.domain.executions import (
     ExecutionReplayed,
     ExecutionRetryScheduled,
 )
+from leasehold.domain.retries import Exponential, RetryPolicy
 from leasehold.domain.states import FailureClass, LeaseCause, TerminalCause
 from leasehold.domain.transitions import FailureReport, NewLease
 
@@ -410,3 +411,70 @@ def test_a_live_lease_is_not_taken_over() -> None:
 def test_what_nobody_has_is_not_taken_over() -> None:
     with pytest.raises(IllegalTransitionError, match="take over"):
         transitions.take_over(WAITING, SUCCEEDED, NEW, now_ms=LATER)
+
+
+BY = {"actor": "ann", "reason": "why", "now_ms": LATER}
+GONE = attempt_after(STARTED, EXPIRED)
+REFUSED = {
+    "claim": (
+        lambda: transitions.claim(ACTIVE, HELD, NEW, now_ms=LATER),
+        "cannot claim execution {}: it is running and not due to be claimed",
+    ),
+    "take over": (
+        lambda: transitions.take_over(WAITING, HELD, NEW, now_ms=LATER),
+        "cannot take over execution {}: it is pending and its lease is not free",
+    ),
+    "revoke what nobody has": (
+        lambda: transitions.revoke(WAITING, None, **BY),
+        "cannot revoke the lease of execution {}: it is pending and nobody holds a "
+        "lease on it",
+    ),
+    "revoke what is free": (
+        lambda: transitions.revoke(ACTIVE, GONE, **BY),
+        "cannot revoke the lease of execution {}: it is running and its lease ran out "
+        "or was revoked already",
+    ),
+    "cancel": (
+        lambda: transitions.cancel(ENDED["failed"], HELD, **BY),
+        "cannot cancel execution {}: it is failed and has ended",
+    ),
+    "change the priority": (
+        lambda: executions.reprioritise(
+            ENDED["failed"], priority=1, actor="ann", now_ms=LATER
+        ),
+        "cannot change the priority of execution {}: it is failed and has ended",
+    ),
+    "replay": (
+        lambda: executions.reopen(WAITING, **BY),
+        "cannot replay execution {}: it is pending and has not ended; cancel it first",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_says_what_stood_in_the_way(case) -> None:
+    call, message = REFUSED[case]
+    with pytest.raises(IllegalTransitionError) as raised:
+        call()
+    assert str(raised.value) == message.format(EXECUTION)
+
+
+def test_a_deadline_ends_what_waits_for_a_retry_and_not_its_attempt_again() -> None:
+    waiting = execution_after(
+        make(ExecutionCreated, deadline_at_ms=LATER),
+        CLAIMED,
+        make(ExecutionRetryScheduled),
+    )
+    failed = attempt_after(STARTED, make(AttemptFailed, retry_at_ms=1_500))
+    (event,) = transitions.pass_deadline(waiting, failed, now_ms=LATER)
+    assert event.TOPIC == "execution.expired"
+
+
+def test_the_jitter_that_was_drawn_moves_the_retry() -> None:
+    policy = RetryPolicy(1, Exponential(1_000, jitter=0.5))
+    jittery = execution_after(make(ExecutionCreated, retry_policy=policy), CLAIMED)
+    report = FailureReport(
+        failure_class=FailureClass.TRANSIENT, message="broke", detail=None
+    )
+    _, retry = transitions.fail(jittery, HELD, report, jitter_draw=-1.0, now_ms=LATER)
+    assert retry.eligible_at_ms == LATER + 500

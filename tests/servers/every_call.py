@@ -7,6 +7,7 @@ back makes the one call that the test is about.
 from __future__ import annotations
 
 import io
+import itertools
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ import leasehold
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-KEYED = {"idempotency_key": "order-7", "payload": b"x"}
+NUMBERS = itertools.count(1)
+
+
+def keyed() -> dict[str, Any]:
+    """Name what is to be created once: by a key that nobody else has."""
+    return {"idempotency_key": f"order-{next(NUMBERS)}", "payload": b"x"}
 
 
 def worked(ledger: Any, ttl: int = 30_000) -> leasehold.Handle:
@@ -29,11 +35,12 @@ def create_anonymous(ledger, clock):
 
 
 def create_keyed(ledger, clock):
-    return lambda: ledger.create_execution(**KEYED)
+    named = keyed()
+    return lambda: ledger.create_execution(**named)
 
 
 def create_batch(ledger, clock):
-    specs = [{"priority": 1}, KEYED]
+    specs = [{"priority": 1}, keyed()]
     return lambda: ledger.create_executions(specs)
 
 

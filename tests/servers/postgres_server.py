@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -99,6 +99,15 @@ class Server:
     def kill(self) -> None:
         """End the server as a crash does."""
         self._end(signal.SIGKILL)
+
+    def crash(self) -> None:
+        """End the server with all its processes, as a power cut does."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        children = listed.read_text().split() if listed.exists() else []
+        self.kill()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
 
     def restart(self, **settings: Any) -> None:
         """Start again: after `kill()` as after a crash, else with a clean shutdown."""

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -109,6 +110,10 @@ class Proxy:
         self._upstream = conninfo_to_dict(server_url)
         self._to_refuse = 0
         self._faults: list[tuple[bytes, Any]] = []
+        self._at_message: tuple[str, int, Any] | None = None
+        self._passed_on: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._acting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._start(self._listen)
@@ -125,9 +130,28 @@ class Proxy:
         """Act once, at the next statement that begins with these words."""
         self._faults.append((words, act))
 
+    def at_message(self, sender: str, number: int, act: Any) -> None:
+        """Act once, at the message of a number from now, from 1.
+
+        The sender is `client` or `server`; with several connections, all count. What
+        the client sends is not passed on yet, and what the server sends it has done.
+        """
+        self._at_message = sender, number, act
+
+    @contextmanager
+    def counting_messages(self) -> Iterator[Counter[str]]:
+        """Count the messages of a block by their sender."""
+        before = Counter(self._passed_on)
+        counted: Counter[str] = Counter()
+        yield counted
+        counted.update(self._passed_on - before)
+
     def forget(self) -> None:
-        """Let all statements through, whatever was asked for."""
+        """Let all through, whatever was asked for; wait for what has begun."""
         self._faults.clear()
+        self._at_message = None
+        with self._acting:
+            pass
 
     def refuse(self, count: int) -> None:
         """Refuse so many clients."""
@@ -136,7 +160,7 @@ class Proxy:
     @property
     def has_acted(self) -> bool:
         """Whether all that was asked for has been done."""
-        return not self._faults
+        return not self._faults and self._at_message is None
 
     def close(self) -> None:
         """End all connections."""
@@ -166,7 +190,11 @@ class Proxy:
                 self._to_refuse = max(0, self._to_refuse - 1)
                 client.close()
                 continue
-            wire = Wire(client, self._connect())
+            try:
+                wire = Wire(client, self._connect())
+            except OSError:  # The server is away.
+                client.close()
+                continue
             self.wires.append(wire)
             if self.accept == "served":
                 self._start(self._serve, wire)
@@ -177,7 +205,11 @@ class Proxy:
         if not host.startswith("/"):
             return socket.create_connection((host or "127.0.0.1", port))
         server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            server.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            server.close()
+            raise
         return server
 
     def _serve(self, wire: Wire) -> None:
@@ -199,6 +231,8 @@ class Proxy:
                 query = wire.executed(kind, message[4:])
                 if query is not None and not self._is_let_through(query, wire):
                     return
+                if not self._is_passed_on("client", wire):
+                    return
                 wire.server.sendall(kind + message)
         except (OSError, EOFError):
             wire.close()
@@ -211,6 +245,22 @@ class Proxy:
                 return bool(act(wire))
         return True
 
+    def _is_passed_on(self, sender: str, wire: Wire) -> bool:
+        with self._counting:
+            self._passed_on[sender] += 1
+            if self._at_message is None or self._at_message[0] != sender:
+                return True
+            _, number, act = self._at_message
+            if number > 1:
+                self._at_message = sender, number - 1, act
+                return True
+            self._acting.acquire()
+            self._at_message = None
+        try:
+            return bool(act(wire))
+        finally:
+            self._acting.release()
+
     def _answer(self, wire: Wire) -> None:
         try:
             while True:
@@ -219,6 +269,8 @@ class Proxy:
                 if kind == b"K":
                     (wire.pid,) = struct.unpack("!I", message[4:8])
                 if kind == b"C" and message[4:].rstrip(b"\0") == wire.cut_at:
+                    break
+                if not self._is_passed_on("server", wire):
                     break
                 if not wire.is_mute:
                     wire.client.sendall(kind + message)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from functools import partial
 
 import anyio
@@ -11,6 +13,8 @@ import pytest
 
 import leasehold
 from leasehold import FailureClass
+from leasehold.adapters.holding.entering import Hold
+from leasehold.adapters.worker.serving import Service
 
 WITHIN_S = 60
 AT_ONCE = leasehold.RetryPolicy(max_retries=1, backoff=leasehold.Fixed(0))
@@ -148,6 +152,45 @@ def test_after_the_grace_async_handlers_are_failed_and_cancelled(ledger, loop):
 
 
 @each_loop
+def test_a_worker_that_is_cancelled_gives_up_what_is_about_to_begin(loop, monkeypatch):
+    begun, may_go_on = threading.Event(), threading.Event()
+    begin, drain = Hold.begin, Service._drain
+
+    def slowly(*given):
+        begun.set()
+        assert may_go_on.wait(WITHIN_S)
+        return begin(*given)
+
+    def drain_late(service):
+        until_s = time.monotonic() + WITHIN_S
+        while service._running and time.monotonic() < until_s:
+            time.sleep(0.01)
+        drain(service)
+
+    monkeypatch.setattr(Hold, "begin", slowly)
+    monkeypatch.setattr(Service, "_drain", drain_late)
+
+    async def main(ledger):
+        async def handler(_):
+            pytest.fail("it began")
+
+        worker = leasehold.Worker(ledger, handler, worker_id="w")
+        with anyio.fail_after(WITHIN_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.run_async)
+                await anyio.to_thread.run_sync(begun.wait, WITHIN_S)
+                tasks.cancel_scope.cancel()
+                may_go_on.set()
+
+    with leasehold.open("sqlite://") as ledger:
+        execution_id = ledger.create_execution()
+        anyio.run(main, ledger, backend=loop)
+        row = ledger.read.attempt(execution_id, 0)
+        assert row.failure_class is FailureClass.INFRA_CRASH
+        assert ledger.audit().counts == {}
+
+
+@each_loop
 def test_a_worker_that_is_cancelled_leaves_nothing_held(ledger, loop):
     ledger.create_executions([{}] * 5)
 
@@ -175,6 +218,40 @@ def test_a_worker_that_is_cancelled_leaves_nothing_held(ledger, loop):
         attempt = ledger.read.attempt(row.execution_id, 0)
         assert attempt.failure_class is FailureClass.INFRA_CRASH
     assert ledger.audit().counts == {}
+
+
+def test_a_worker_whose_task_is_cancelled_has_ended_by_then(monkeypatch):
+    """As asyncio's own cancellations do it, which wait for no thread by themselves."""
+    drain, drained = Service._drain, []
+
+    def slowly(service):
+        drain(service)
+        time.sleep(0.05)
+        drained.append(service)
+
+    monkeypatch.setattr(Service, "_drain", slowly)
+
+    async def main(ledger):
+        began = asyncio.Event()
+
+        async def handler(_):
+            began.set()
+            await anyio.sleep_forever()
+
+        worker = leasehold.Worker(ledger, handler, worker_id="w")
+        task = asyncio.create_task(worker.run_async())
+        await asyncio.wait_for(began.wait(), WITHIN_S)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(drained) == 1
+
+    with leasehold.open("sqlite://") as ledger:
+        execution_id = ledger.create_execution()
+        asyncio.run(main(ledger))
+        row = ledger.read.attempt(execution_id, 0)
+        assert row.failure_class is FailureClass.INFRA_CRASH
+        assert ledger.audit().counts == {}
 
 
 def test_a_handler_is_run_the_way_it_is_made():

@@ -16,10 +16,13 @@ import serving_process
 
 import leasehold
 from leasehold import FailureClass
+from leasehold.adapters.holding.entering import Hold
 
 PROGRAM = Path(serving_process.__file__)
 WITHIN_S = 60
 HANDLERS = 100
+
+memory = pytest.mark.parametrize("store_url", ["sqlite://"])
 
 
 def test_what_runs_may_finish_and_nothing_more_is_taken(ledger):
@@ -103,6 +106,95 @@ def test_a_store_that_hangs_up_in_the_drain_leaves_the_rest_to_run_out(
     assert caplog.messages.count("what a worker leaves is left to run out: gone") == 1
     assert ledger.read.counts()["running"] == 2
     go_on.set()
+
+
+@memory
+def test_what_is_left_to_run_out_is_told_and_renewed_no_more(ledger, monkeypatch):
+    began, told = threading.Event(), threading.Event()
+
+    def handler(context):
+        began.set()
+        context.lost.wait()
+        told.set()
+        with pytest.raises(leasehold.LeaseholdError, match="was given up"):
+            context.check()
+
+    def failing(*_):
+        raise leasehold.StoreError("gone", code="store_unavailable")
+
+    ledger.create_execution()
+    worker = leasehold.Worker(ledger, handler, worker_id="w")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    assert began.wait(WITHIN_S)
+    monkeypatch.setattr(ledger, "fail", failing)
+    worker.stop(grace_s=0)
+    thread.join(WITHIN_S)
+    assert not thread.is_alive()
+    assert not list(ledger._keeper._all_kept)
+    assert told.wait(WITHIN_S)
+
+
+@memory
+def test_calls_that_hang_are_waited_for_together_and_not_one_by_one(
+    ledger, monkeypatch, caplog
+):
+    all_hang = threading.Barrier(HANDLERS + 1)
+    go_on = threading.Event()
+
+    def hanging(*_):
+        all_hang.wait(WITHIN_S)
+        assert go_on.wait(2 * WITHIN_S)
+
+    monkeypatch.setattr(ledger, "complete", hanging)
+    ledger.create_executions([{}] * HANDLERS)
+    worker = leasehold.Worker(
+        ledger, lambda _: None, worker_id="w", concurrency=HANDLERS
+    )
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    all_hang.wait(WITHIN_S)
+    worker.stop(grace_s=0)
+    thread.join(WITHIN_S)
+    assert not thread.is_alive()
+    left = [text for text in caplog.messages if text.endswith("left to run out")]
+    assert len(left) == HANDLERS
+    go_on.set()
+
+
+@memory
+def test_what_cannot_be_explained_is_logged_with_its_traceback(
+    ledger, monkeypatch, caplog
+):
+    def broken(*_):
+        worker.stop()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Hold, "begin", broken)
+    ledger.create_execution()
+    worker = leasehold.Worker(ledger, print, worker_id="w")
+    worker.run()
+    assert "ended: ZeroDivisionError" in caplog.text
+    assert "in broken" in caplog.text
+
+
+def test_a_signal_that_was_handled_outside_of_python_is_left_to_its_default(
+    monkeypatch,
+):
+    set_now = []
+
+    def set_handler(number, handler):
+        set_now.append((number, handler))
+
+    monkeypatch.setattr(signal, "signal", set_handler)
+    with leasehold.open("sqlite://") as ledger:
+        worker = leasehold.Worker(ledger, print, worker_id="w")
+        worker.stop()
+        worker.run(handle_signals=True)
+    assert set_now[2:] == [
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGINT, signal.SIG_DFL),
+    ]
 
 
 def test_an_interrupt_drains_as_well(ledger, monkeypatch):

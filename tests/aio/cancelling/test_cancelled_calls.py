@@ -13,7 +13,7 @@ from store_wholeness import check_whole, check_writable, nobody_holds
 
 import leasehold
 import leasehold.aio
-from leasehold.adapters.aio.threads import _Run
+from leasehold.adapters.threads import _Run
 
 pytestmark = pytest.mark.anyio
 

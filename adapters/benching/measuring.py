@@ -1,7 +1,5 @@
 """Interleaved rounds, medians, and the facts that a figure is worthless without."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform
@@ -9,12 +7,57 @@ import sqlite3
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+ROUNDS_LEAST: Final = 5
+"""Fewer rounds than this show that everything works, and measure nothing."""
+
+_PERCENT: Final = 100
+_PROCESSORS: Final = Path("/proc/cpuinfo")
+_INSTALLED: Final = ("leasehold", "eventsourcing", "pydantic")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured round by round.
+
+    Attributes:
+        rounds: A value each, one at least.
+    """
+
+    rounds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, rounds: Iterable[float]) -> Self:
+        """Make it of the values of the rounds."""
+        return cls(tuple(rounds))
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return statistics.median(self.rounds)
+
+    @property
+    def least(self) -> float:
+        """The least of them."""
+        return min(self.rounds)
+
+    @property
+    def most(self) -> float:
+        """The greatest of them."""
+        return max(self.rounds)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "median": round(self.median, 3),
+            "least": round(self.least, 3),
+            "most": round(self.most, 3),
+            "rounds": len(self.rounds),
+        }
 
 
 @dataclass
@@ -75,6 +118,17 @@ class Comparison:
         }
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the least value that at least so many percent do not exceed.
+
+    Args:
+        values: One at least, in any order.
+        percent: 1 … 100.
+    """
+    ordered = sorted(values)
+    return ordered[-(-len(ordered) * percent // _PERCENT) - 1]
+
+
 def microseconds_each(call: Callable[[Any], object], items: Iterable[Any]) -> float:
     """Make the call for each item; return the mean time of a call in microseconds."""
     given = list(items)
@@ -84,40 +138,22 @@ def microseconds_each(call: Callable[[Any], object], items: Iterable[Any]) -> fl
     return (time.perf_counter_ns() - begin_ns) / len(given) / 1000
 
 
-def processor() -> str:
-    """Return the processor's model, where the system tells."""
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        for line in facts.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def circumstances() -> dict[str, str]:
     """Return versions and the machine's facts; no names, no paths."""
-    installed = ("leasehold", "eventsourcing", "pydantic")
     return {
         "python": sys.version.split()[0],
         "sqlite": sqlite3.sqlite_version,
-        **{name: importlib.metadata.version(name) for name in installed},
+        **{name: importlib.metadata.version(name) for name in _INSTALLED},
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
+        "processor": _processor(),
         "cores": str(os.cpu_count()),
     }
 
 
-def table(comparisons: list[Comparison]) -> str:
-    """Return the comparisons as lines of text."""
-    heads = f"{'what':<44}{'base µs':>10}{'tried µs':>10}"
-    lines = [f"{heads}{'ratio':>7}{'spread':>13}{'bound':>7}"]
-    for comparison in comparisons:
-        it = comparison.figures()
-        spread = f"{it['ratio_min']:.2f}-{it['ratio_max']:.2f}"
-        bound = "" if it["bound"] is None else f"{it['bound']:.1f}"
-        lines.append(
-            f"{it['name']:<44}{it['base_us']:>10.1f}{it['tried_us']:>10.1f}"
-            f"{it['ratio']:>7.2f}{spread:>13}{bound:>7}"
-            + ("" if it["ok"] else "  beyond its bound")
-        )
-    return "\n".join(lines)
+def _processor() -> str:
+    """Return the processor's model, where the system tells."""
+    if _PROCESSORS.exists():
+        for line in _PROCESSORS.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -7,42 +7,39 @@ checks, triggers and indexes: one `BEGIN IMMEDIATE`, one statement a row with va
 hand, one `COMMIT`. It reads nothing and decides nothing.
 """
 
-from __future__ import annotations
-
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from leasehold.adapters.sqlite.connecting import Target, set_up
 
 Statement = tuple[str, tuple[Any, ...]]
 Transaction = list[Statement]
 Row = dict[str, Any]
 
 
-def quoted(name: str) -> str:
+def _quoted(name: str) -> str:
     """Return an SQL identifier."""
     return f'"{name}"'
 
 
-class Table:
+class _Table:
     """A table whose changes are noted."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         """Read the columns and install the triggers."""
         self.name = name
-        rows = connection.execute(f"PRAGMA table_info({quoted(name)})").fetchall()
+        rows = connection.execute(f"PRAGMA table_info({_quoted(name)})").fetchall()
         self.columns = [row[1] for row in rows]
         self.key = [row[1] for row in sorted(rows, key=lambda it: it[5]) if row[5]]
-        assert self.key, f"{name} has no primary key"
         old = [f"old_{column}" for column in self.columns]
-        noted = ", ".join(quoted(column) for column in [*old, *self.columns])
+        noted = ", ".join(_quoted(column) for column in [*old, *self.columns])
         connection.execute(
             f"CREATE TABLE noted_{name} (noted_n, noted_operation, {noted})"
         )
         nulls = ["NULL"] * len(self.columns)
-        before = [f"OLD.{quoted(column)}" for column in self.columns]
-        after = [f"NEW.{quoted(column)}" for column in self.columns]
+        before = [f"OLD.{_quoted(column)}" for column in self.columns]
+        after = [f"NEW.{_quoted(column)}" for column in self.columns]
         for operation, values in (
             ("INSERT", [*nulls, *after]),
             ("UPDATE", [*before, *after]),
@@ -50,7 +47,7 @@ class Table:
         ):
             connection.execute(
                 f"CREATE TRIGGER note_{operation}_{name} AFTER {operation}"
-                f" ON {quoted(name)} BEGIN"
+                f" ON {_quoted(name)} BEGIN"
                 " UPDATE noted_count SET n = n + 1;"
                 f" INSERT INTO noted_{name} SELECT n, '{operation}', "
                 f"{', '.join(values)} FROM noted_count; END"
@@ -76,7 +73,7 @@ class Recorder:
             " AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'noted_%'"
             " AND name NOT LIKE 'leasehold_meta%'"
         ).fetchall()
-        self.tables = [Table(self.connection, name) for (name,) in names]
+        self.tables = [_Table(self.connection, name) for (name,) in names]
         self.ends: list[int] = []
 
     def end_call(self) -> None:
@@ -95,7 +92,7 @@ class Recorder:
             first = place
             while place < len(changes) and changes[place][0] <= end:
                 place += 1
-            calls.append(statements(changes[first:place]))
+            calls.append(_statements(changes[first:place]))
         self.ends = []
         return calls
 
@@ -104,9 +101,9 @@ class Recorder:
         self.connection.close()
 
 
-def statements(changes: list[tuple[int, Table, tuple[Any, ...]]]) -> Transaction:
+def _statements(changes: list[tuple[int, _Table, tuple[Any, ...]]]) -> Transaction:
     """Return one statement a row: how the row was before the call, and how after."""
-    rows: dict[tuple[Any, ...], tuple[Table, str, Row, Row]] = {}
+    rows: dict[tuple[Any, ...], tuple[_Table, str, Row, Row]] = {}
     for _, table, (operation, *values) in changes:
         width = len(table.columns)
         before = dict(zip(table.columns, values[:width], strict=True))
@@ -116,34 +113,33 @@ def statements(changes: list[tuple[int, Table, tuple[Any, ...]]]) -> Transaction
         if key in rows and operation != "DELETE":
             table, operation, before, _ = rows[key]  # noqa: PLW2901
         rows[key] = (table, operation, before, after)
-    return [statement(*row) for row in rows.values()]
+    return [_statement(*row) for row in rows.values()]
 
 
-def statement(table: Table, operation: str, before: Row, after: Row) -> Statement:
+def _statement(table: _Table, operation: str, before: Row, after: Row) -> Statement:
     """Return the statement that makes one row what it became."""
-    name = quoted(table.name)
-    where = " AND ".join(f"{quoted(column)} = ?" for column in table.key)
+    name = _quoted(table.name)
+    where = " AND ".join(f"{_quoted(column)} = ?" for column in table.key)
     if operation == "INSERT":
-        columns = ", ".join(quoted(column) for column in after)
+        columns = ", ".join(_quoted(column) for column in after)
         marks = ", ".join("?" * len(after))
         return f"INSERT INTO {name} ({columns}) VALUES ({marks})", (*after.values(),)
     keys = tuple(before[column] for column in table.key)
     if operation == "DELETE":
         return f"DELETE FROM {name} WHERE {where}", keys
     changed = [column for column in after if after[column] != before[column]]
-    assignments = ", ".join(f"{quoted(column)} = ?" for column in changed or table.key)
+    assignments = ", ".join(f"{_quoted(column)} = ?" for column in changed or table.key)
     values = tuple(after[column] for column in changed or table.key)
     return f"UPDATE {name} SET {assignments} WHERE {where}", values + keys
 
 
 class RawStore:
-    """Plain `sqlite3` on a copy of the store."""
+    """Plain `sqlite3` on a copy of the store, set up as the library's connections."""
 
-    def __init__(self, path: Path, pragmas: dict[str, Any]) -> None:
-        """Connect with the pragmas that the library uses."""
+    def __init__(self, path: Path, durability: Literal["full", "normal"]) -> None:
+        """Connect."""
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=60)
-        for name, value in pragmas.items():
-            self.connection.execute(f"PRAGMA {name} = {value}")
+        set_up(self.connection, Target(path, durability, read_only=False))
 
     def write(self, transaction: Transaction) -> None:
         """Write the rows of one call."""

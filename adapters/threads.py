@@ -12,16 +12,15 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import RunVar, checkpoint_if_cancelled, current_token
 
 THREADS_DEFAULT: Final = 32
-"""How many calls of one ledger run at the same time."""
+"""How many calls run at the same time, where nothing else is said."""
 
 _log: Final = logging.getLogger("leasehold")
 _here: Final = threading.local()
@@ -92,7 +91,7 @@ class _Run(Generic[Answer]):
 
 
 class Threads:
-    """Where the calls of one async ledger run."""
+    """Where the calls of an async ledger, or of all held leases of a loop, run."""
 
     def __init__(self, limiter: CapacityLimiter | None = None) -> None:
         """Let as many calls run at a time as a limiter has tokens, 32 without one."""
@@ -100,6 +99,20 @@ class Threads:
         # A call that outlives its cancelled task must keep its token until it ends:
         # it is taken here, and not by `run_sync`.
         self._unlimited = CapacityLimiter(math.inf)
+
+    @classmethod
+    def of_this_loop(cls) -> Self:
+        """Return those for held leases: not those that bodies use for themselves.
+
+        Otherwise bodies that use up all threads would keep a lease from being entered,
+        and it would run out.
+        """
+        try:
+            return cast("Self", _of_loop.get())
+        except LookupError:
+            threads = cls()
+            _of_loop.set(threads)
+            return threads
 
     async def run(
         self,
@@ -176,16 +189,65 @@ class Threads:
             raise
         run.answer()
 
-    async def _wait_out(self, run: _Run[Answer]) -> None:
+    async def finish_within(self, within_s: float, call: Callable[[], object]) -> bool:
+        """Run a call that must be made, but wait for it only so long.
+
+        Also where the task is cancelled: a cancellation by asyncio's own ways comes
+        when the wait is over.
+
+        Returns:
+            Whether it has ended; else it goes on by itself.
+        """
+        run = _Run(call)
+        until_s = anyio.current_time() + within_s
+        try:
+            with anyio.CancelScope(deadline=until_s, shield=True):
+                await to_thread.run_sync(
+                    run, limiter=self._unlimited, abandon_on_cancel=True
+                )
+        except anyio.get_cancelled_exc_class():
+            await self._wait_out(run, until_s)
+            raise
+        if not run.ended.done():
+            return False
+        run.answer()
+        return True
+
+    async def _wait_out(self, run: _Run[Answer], until_s: float = math.inf) -> None:
         """Wait until a call has ended, whatever is cancelled; begin it if need be."""
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(deadline=until_s, shield=True) as scope:
             while not run.ended.done():
-                # Only asyncio's own cancellations come through.
-                with suppress(anyio.get_cancelled_exc_class()):
+                try:
                     await to_thread.run_sync(
                         run.ended.result if run.is_begun else run,
                         limiter=self._unlimited,
+                        abandon_on_cancel=until_s < math.inf,
                     )
+                except anyio.get_cancelled_exc_class():
+                    # Else it is one of asyncio's own, which come through.
+                    if scope.cancel_called:
+                        raise
+
+
+_of_loop: Final[RunVar[Threads]] = RunVar("leasehold_threads")
+
+
+def soon_in_this_loop() -> Callable[[Callable[[], object]], None]:
+    """Return what has this event loop call a function soon; from any thread.
+
+    It does not wait. It raises RuntimeError where the loop is closed.
+    """
+    token = current_token()
+    # From anyio 4.11 the token wraps the one of the event loop.
+    loop: Any = getattr(token, "native_token", token)
+    call: Callable[[Callable[[], object]], object] = (
+        getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+    )
+
+    def soon(act: Callable[[], object]) -> None:
+        call(act)
+
+    return soon
 
 
 def stop_if_unwanted() -> None:

@@ -1,0 +1,1 @@
+"""Measuring a ledger on the disk of whoever asks, and wearing it out on purpose."""

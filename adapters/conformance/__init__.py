@@ -1,0 +1,1 @@
+"""The conformance kit: what a lease store must do, checked on any lease store."""
