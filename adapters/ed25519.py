@@ -4,7 +4,11 @@ import hashlib
 from dataclasses import replace
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import (
+    InternalError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
@@ -24,7 +28,8 @@ _PUBLIC: Final = b"PUBLIC KEY-----"
 _ENCRYPTED: Final = (b"ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 _MAKE: Final = "`openssl genpkey -algorithm ed25519` makes one"
 _HALVE: Final = "`openssl pkey -in KEY -pubout` gives the public half of a key"
-_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm)
+# The first is what OpenSSL's own complaint becomes, as for a key that is too short.
+_UNREADABLE: Final = (InternalError, ValueError, TypeError, UnsupportedAlgorithm)
 
 
 def private_key(pem: bytes, shown: str) -> Ed25519PrivateKey:

@@ -36,6 +36,7 @@ _HANDLES_COUNTED_MAX: Final = 10_000
 _ENDS: Final = (LeaseEventType.EXPIRED, LeaseEventType.REVOKED)
 
 Answer = TypeVar("Answer")
+Refusal = TypeVar("Refusal", bound=LeaseholdError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,10 @@ class GuardedCommands(Commands):
                 # Whatever goes wrong with the record is no affair of the caller's.
                 _log.warning("a refused %s was not recorded", operation, exc_info=True)
             if refusal is not None:
-                raise refusal
+                try:
+                    raise refusal
+                finally:
+                    refusal = None  # It refers to this frame.
             return answer
 
     def _guarded_each(
@@ -240,7 +244,7 @@ def _answer(
     try:
         work = _work(session, check_known(loaded, lease.execution_id), lease)
     except NotFoundError as error:
-        return error
+        return _bare(error)
     if asked.repeated is not None:
         answer = asked.repeated(work)
         if answer is not None:
@@ -292,8 +296,18 @@ def _refused(work: Work) -> ContentionError | None:
     try:
         check_guard(work.execution, work.attempt, work.lease, now_ms=work.now_ms)
     except RECORDED_ERRORS as error:
-        return error
+        return _bare(error)
     return None
+
+
+def _bare(error: Refusal) -> Refusal:
+    """Return an error as if it had not been raised yet.
+
+    It may be another thread that raises it, for which the stack and what this one is
+    handling mean nothing.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _refusal(

@@ -66,7 +66,7 @@ class Keeper:
         self._process = os.getpid()
 
     def keep(self, kept: Kept) -> None:
-        """Renew a lease from now on.
+        """Renew a lease from now on, if it is not let go of already.
 
         Raises:
             StoreError: The ledger is closed.
@@ -74,6 +74,9 @@ class Keeper:
         with self.lock:
             if self._is_closed:
                 raise _closed()
+            if kept.is_over:
+                # The task that was entering the block has been cancelled meanwhile.
+                return
             self._all_kept.add(kept)
             try:
                 self._start("leasehold-renewing", self._run_renewals)

@@ -13,11 +13,12 @@ Synchronization-Parallelism Tradeoff", SPAA 2010).
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Final
 
 from leasehold.adapters.metering import Call
 from leasehold.adapters.sqlite.session import SQLiteSession
+from leasehold.domain.errors import LeaseholdError, StoreError
 
 CALLS_MAX: Final = 256
 """How many calls share a transaction at most."""
@@ -51,9 +52,33 @@ class Work:
         It would keep the stack that it was raised from, which keeps this.
         """
         error, self.error = self.error, None
-        if error is not None:
-            raise error
+        try:
+            if error is not None:
+                raise error
+        finally:
+            # It refers to this frame.
+            del error
         return self.answer
+
+
+def for_another_thread(error: Exception, handled: BaseException | None) -> Exception:
+    """Take off what an error got from the thread that it was raised in.
+
+    That is what the thread was handling, which became its context. And the stack of a
+    refusal, which says nothing: it would keep the callers' frames.
+
+    Args:
+        error: The error, which another thread is to raise.
+        handled: What was being handled before.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if link.__context__ is handled:
+            link.__context__ = None
+        link = link.__context__
+    if isinstance(error, LeaseholdError) and not isinstance(error, StoreError):
+        return error.with_traceback(None)
+    return error
 
 
 class Waiter:
@@ -63,35 +88,43 @@ class Waiter:
         call: The operation that it is for, if it is for one.
         work: What may be done by another thread in its stead; None to begin a
             transaction of its own.
-        has_turn: Whether it is this one's turn.
         is_settled: Whether another thread did the work, and it is known how it ended.
     """
 
-    __slots__ = ("call", "has_turn", "is_settled", "woken", "work")
+    __slots__ = ("call", "is_settled", "woken", "work")
 
     def __init__(self, call: Call | None = None, work: Work | None = None) -> None:
         """Begin without the turn."""
         self.call = call
         self.work = work
-        self.has_turn = False
         self.is_settled = False
         self.woken: Lock | None = None
 
     def wake(self) -> None:
-        """Let it go on."""
-        if self.woken is not None:
+        """Let it go on; a second call does nothing."""
+        if self.woken is not None and self.woken.locked():
             self.woken.release()
 
 
 class Group:
-    """The calls that one thread does besides its own, in its transaction."""
+    """The calls that one thread does besides its own, in its transaction.
 
-    __slots__ = ("_began_s", "_joined")
+    Attributes:
+        is_complete: Whether all that is to be committed is done, and the commit asked
+            for.
+        error: What the driver answered instead.
+        commit_ns: How long the commit took.
+    """
+
+    __slots__ = ("_began_s", "_joined", "commit_ns", "error", "is_complete")
 
     def __init__(self) -> None:
         """Begin with none."""
+        self.is_complete = False
+        self.error: Exception | None = None
+        self.commit_ns = 0
         self._began_s = time.monotonic()
-        self._joined: list[tuple[Waiter, Work]] = []
+        self._joined: list[Waiter] = []
 
     def takes_more(self) -> bool:
         """Say whether another call may join; the thread's own is one."""
@@ -100,59 +133,70 @@ class Group:
             and time.monotonic() - self._began_s < OPEN_S_MAX
         )
 
-    def join(self, waiter: Waiter, work: Work) -> None:
+    def join(self, waiter: Waiter) -> None:
         """Count a call in."""
-        self._joined.append((waiter, work))
+        self._joined.append(waiter)
 
-    def settle(self, error: Exception | None, commit_ns: int) -> None:
-        """Tell all how it ended; what is told first counts.
+    def settle(self, undone: Callable[[], StoreError] | None) -> None:
+        """Tell all how it ended, those that were not told yet.
 
         Args:
-            error: Why nothing was committed; what a call itself ended with was found
-                beside what is gone, and does not count then.
-            commit_ns: How long the commit took.
+            undone: Says why nothing was committed, to each anew: an error is raised in
+                one thread. What a call itself ended with was found beside what is
+                gone, and does not count then.
         """
-        joined, self._joined = self._joined, []
-        for waiter, work in joined:
-            work.call.commit_ns = commit_ns
-            if error is not None:
-                work.error = error
+        for waiter in self._joined:
+            work = waiter.work
+            if work is None or waiter.is_settled:
+                waiter.wake()
+                continue
+            if undone is not None:
+                work.error = undone()
+            elif work.error is None:
+                work.call.commit_ns = self.commit_ns
             waiter.is_settled = True
             waiter.wake()
 
 
 class Turns:
-    """Who may write: one thread at a time, in the order in which they asked."""
+    """Who may write: one thread at a time, in the order in which they asked.
+
+    An interrupt (Ctrl-C, or whatever a signal handler raises) may come between any two
+    calls. So each step that others rely on can be taken again, and what must not come
+    apart is one assignment and the one call after it.
+    """
 
     def __init__(self) -> None:
         """Begin with nobody."""
-        self._mutex = Lock()
-        self._is_taken = False
+        # Reentrant: a signal handler may call the ledger in between.
+        self._mutex = RLock()
+        self._holder: Waiter | None = None
         self._waiters: deque[Waiter] = deque()
+
+    def is_of(self, waiter: Waiter) -> bool:
+        """Say whether it is this one's turn."""
+        return self._holder is waiter
 
     def take(self, waiter: Waiter, timeout_s: float) -> float:
         """Wait for the turn, at most so long, or until another thread did the work.
 
-        `waiter.has_turn` and `waiter.is_settled` tell of it.
+        `is_of` and `Waiter.is_settled` tell of it. Whoever has asked must `give_up`,
+        whatever comes of it.
 
         Returns:
             How long that took, in seconds; 0 where it was free.
         """
         with self._mutex:
-            if not self._is_taken:
-                self._is_taken = waiter.has_turn = True
+            if self._holder is None:
+                self._holder = waiter
                 return 0.0
             woken = waiter.woken = Lock()
             woken.acquire()
             self._waiters.append(waiter)
         began_s = time.monotonic()
-        try:
-            if not woken.acquire(timeout=timeout_s) and not self._withdraw(waiter):
-                # Its turn has come meanwhile, or its work is being done.
-                woken.acquire()
-        except BaseException:
-            self._withdraw(waiter)
-            raise
+        if not woken.acquire(timeout=timeout_s) and not self._withdraw(waiter):
+            # Its turn has come meanwhile, or its work is being done.
+            woken.acquire()
         return time.monotonic() - began_s
 
     def _withdraw(self, waiter: Waiter) -> bool:
@@ -173,16 +217,24 @@ class Turns:
             waiter = self._waiters[0]
             if waiter.work is None:
                 return None
-            group.join(waiter, waiter.work)
+            # Interrupted here, it stands in both: the group answers, and it withdraws.
+            group.join(waiter)
             self._waiters.popleft()
             return waiter.work
 
-    def give_up(self) -> None:
-        """Give the turn to the next one, or to nobody."""
+    def give_up(self, waiter: Waiter) -> None:
+        """Ask for nothing more, and give the turn to the next one, or to nobody.
+
+        Does nothing for one who has no turn and is not asking.
+        """
         with self._mutex:
-            if self._waiters:
-                waiter = self._waiters.popleft()
-                waiter.has_turn = True
-                waiter.wake()
+            if self._holder is not waiter:
+                self._withdraw(waiter)
+            elif self._waiters:
+                self._holder = self._waiters[0]
+                self._waiters.popleft()
             else:
-                self._is_taken = False
+                self._holder = None
+            if self._holder is not None:
+                # Also where it has the turn from a call that was interrupted here.
+                self._holder.wake()

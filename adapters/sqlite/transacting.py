@@ -2,10 +2,12 @@
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,7 +24,13 @@ from leasehold.adapters.sqlite.connecting import (
     driver_of,
     store_error,
 )
-from leasehold.adapters.sqlite.grouping import Group, Turns, Waiter, Work
+from leasehold.adapters.sqlite.grouping import (
+    Group,
+    Turns,
+    Waiter,
+    Work,
+    for_another_thread,
+)
 from leasehold.adapters.sqlite.recorder import Recorder
 from leasehold.adapters.sqlite.session import SQLiteSession
 from leasehold.adapters.store import Clock
@@ -34,7 +42,9 @@ _WRITE: Final = "BEGIN IMMEDIATE"
 _SAVE: Final = "SAVEPOINT call"
 _KEEP: Final = "RELEASE call"
 _UNDO: Final = "ROLLBACK TO call"
-_INTERRUPTED: Final = "the call that was to commit was interrupted; nothing was written"
+_INTERRUPTED: Final = (
+    "the call that was to commit was interrupted; nothing was written, try again"
+)
 _CLOSED: Final = "the ledger is closed; open it again to use it"
 
 
@@ -57,8 +67,9 @@ class Transactions:
         self._writer: SQLiteConnection | None = None
         self._gate = threading.RLock()
         self._calls_ended = threading.Condition(self._gate)
-        self._is_awaited = False
-        self._under_way: dict[int, int] = {}
+        self._awaiting = 0
+        self._is_forking = False
+        self._under_way: dict[Transaction, int] = {}
         self._closed = False
         if target.path is not None:
             forking.watch(self)
@@ -83,8 +94,8 @@ class Transactions:
         waiter = Waiter(work.call, None if self.target.path is None else work)
         return Transaction(self, _WRITE, any_version=False, waiter=waiter).run(work)
 
-    def enter(self) -> None:
-        """Count a call in.
+    def enter(self, transaction: "Transaction") -> None:
+        """Note a call of this thread; `leave` must follow, whatever comes of it.
 
         Raises:
             StoreError: The ledger is closed, or this process was forked from the one
@@ -96,22 +107,24 @@ class Transactions:
                 "from it; open the ledger in this process"
             )
             raise StoreError(message)
+        thread = threading.get_ident()
         with self._gate:
+            if self._is_forking and thread not in self._under_way.values():
+                self._calls_ended.wait_for(lambda: not self._is_forking)
             if self._closed:
                 raise StoreError(_CLOSED)
-            thread = threading.get_ident()
-            self._under_way[thread] = self._under_way.get(thread, 0) + 1
+            self._under_way[transaction] = thread
 
-    def leave(self) -> None:
-        """Count a call out; the last one closes what `close` had to leave open."""
+    def leave(self, transaction: "Transaction") -> None:
+        """Note that a call has ended; the last one closes what `close` had to leave.
+
+        A second call does nothing.
+        """
         with self._gate:
-            thread = threading.get_ident()
-            nested = self._under_way.pop(thread) - 1
-            if nested:
-                self._under_way[thread] = nested
-            elif not self._under_way and self._closed:
+            self._under_way.pop(transaction, None)
+            if not self._under_way and self._closed:
                 self.datastore.close()
-            if self._is_awaited:
+            if self._awaiting:
                 self._calls_ended.notify_all()
 
     def connection(self, *, writes: bool) -> SQLiteConnection:
@@ -151,11 +164,14 @@ class Transactions:
     def _is_idle(self) -> bool:
         """Wait for the calls of other threads; say whether none is left at all."""
         own = {threading.get_ident()}
-        self._is_awaited = True
-        self._calls_ended.wait_for(
-            lambda: self._under_way.keys() <= own, timeout=2 * BUSY_TIMEOUT_S
-        )
-        self._is_awaited = False
+        self._awaiting += 1
+        try:
+            self._calls_ended.wait_for(
+                lambda: own.issuperset(self._under_way.values()),
+                timeout=2 * BUSY_TIMEOUT_S,
+            )
+        finally:
+            self._awaiting -= 1
         return not self._under_way
 
     @contextmanager
@@ -164,14 +180,18 @@ class Transactions:
 
         Gives whether they could be closed. Later calls connect anew.
         """
+        idle = False
         with self._gate:
-            idle = self._is_idle()
-            if idle:
-                self._writer = None
-                self.datastore.close()
+            self._is_forking = True
             try:
+                idle = self._is_idle()
+                if idle:
+                    self._writer = None
+                    self.datastore.close()
                 yield idle
             finally:
+                self._is_forking = False
+                self._calls_ended.notify_all()
                 if idle and not self._closed and os.getpid() == self._process:
                     self.datastore = Datastore(self.target)
                     self.recorder = Recorder(self.datastore)
@@ -190,6 +210,8 @@ class Transaction:
         "_call",
         "_connection",
         "_driver",
+        "_group",
+        "_is_undone",
         "_session",
         "_transactions",
         "_waiter",
@@ -212,12 +234,18 @@ class Transaction:
         self._begin = begin
         self._waiter = waiter
         self._session: SQLiteSession | None = None
+        self._group: Group | None = None
+        self._is_undone = False
         self._connection: SQLiteConnection | None = None
         self._driver: sqlite3.Connection | None = None
 
     def __enter__(self) -> SQLiteSession:
         """Wait for the turn and for the lock, and begin."""
-        return self._open(self._take_turn())
+        try:
+            return self._open(self._take_turn())
+        except BaseException:
+            self._end()
+            raise
 
     def __exit__(
         self,
@@ -240,36 +268,41 @@ class Transaction:
 
     def run(self, work: Work) -> Any:  # noqa: ANN401 - whatever the work's act returns
         """Do the work of a call in it, unless another thread did so meanwhile."""
-        waited_s = self._take_turn()
-        if self._waiter is not None and self._waiter.is_settled:
-            self._end()
+        try:
+            waited_s = self._take_turn()
+            if self._waiter is not None and self._waiter.is_settled:
+                answer = work.result()
+            else:
+                answer = self._do_own(work, self._open(waited_s))
+        except DRIVER_ERRORS as error:
+            raise store_error(error, self._transactions.target) from error
+        finally:
             try:
-                return work.result()
-            except DRIVER_ERRORS as error:
-                raise store_error(error, self._transactions.target) from error
-        session = self._open(waited_s)
+                self._end()
+            except BaseException:
+                # An interrupt came first; other threads wait for what it kept back.
+                self._end()
+                raise
+        return answer
+
+    def _do_own(self, work: Work, session: SQLiteSession) -> Any:  # noqa: ANN401 - see run
         try:
             answer = work.act(session)
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
-        self.__exit__(None, None, None)
+        finally:
+            session.end()
+        if self._driver is not None:
+            self._finish(self._driver)
         return answer
 
     def _take_turn(self) -> float:
         """Wait for the other threads; return how long that took, in seconds."""
         transactions, waiter = self._transactions, self._waiter
-        transactions.enter()
+        transactions.enter(self)
         if waiter is None:
             return 0.0
-        try:
-            waited_s = transactions.turns.take(waiter, BUSY_TIMEOUT_S)
-        except BaseException:
-            self._end()
-            raise
-        if waiter.has_turn or waiter.is_settled:
+        waited_s = transactions.turns.take(waiter, BUSY_TIMEOUT_S)
+        if transactions.turns.is_of(waiter) or waiter.is_settled:
             return waited_s
-        self._end()
         raise store_error(ConnectionUnavailableError(), transactions.target)
 
     def _open(self, waited_s: float) -> SQLiteSession:
@@ -281,11 +314,7 @@ class Transaction:
             self._begin_anew(self._driver, waited_s)
             self._session = self._session_of(self._driver, self._call)
         except DRIVER_ERRORS as error:
-            self._end()
             raise store_error(error, transactions.target) from error
-        except BaseException:
-            self._end()
-            raise
         else:
             return self._session
 
@@ -313,26 +342,21 @@ class Transaction:
         if self._call is None:
             driver.execute("COMMIT")
             return
-        group = Group()
-        began_ns = time.perf_counter_ns()
+        group = self._group = Group()
         try:
             while (work := self._transactions.turns.join_next(group)) is not None:
                 self._do(driver, work)
             began_ns = time.perf_counter_ns()
+            group.is_complete = True
             driver.execute("COMMIT")
         except Exception as error:
-            group.settle(error, 0)
+            group.error = error
             raise
-        finally:
-            # An interrupt may come before the commit, and just after it.
-            took_ns = self._call.commit_ns = time.perf_counter_ns() - began_ns
-            is_undone = driver.in_transaction
-            group.settle(
-                sqlite3.OperationalError(_INTERRUPTED) if is_undone else None, took_ns
-            )
+        group.commit_ns = time.perf_counter_ns() - began_ns
 
     def _do(self, driver: sqlite3.Connection, work: Work) -> None:
         """Do the work of another call, so that it is undone alone where it fails."""
+        handled = sys.exception()
         driver.execute(_SAVE)
         session = self._session_of(driver, work.call)
         try:
@@ -345,24 +369,52 @@ class Transaction:
             if not driver.in_transaction:
                 # SQLite undid all of it.
                 raise
-            work.error = error
+            work.error = for_another_thread(error, handled)
             driver.execute(_UNDO)
             driver.execute(_KEEP)
 
     def _end(self) -> None:
-        """Undo what is not committed and let go of everything, whatever fails."""
+        """Tell how it ended, undo what is not committed and let go of everything.
+
+        Whatever fails. A second call does what the first one did not come to.
+        """
         try:
-            self._roll_back()
+            self._settle()
         finally:
             try:
-                if self._connection is not None:
-                    self._transactions.give_back(self._connection)
+                self._roll_back()
             finally:
                 try:
-                    if self._waiter is not None and self._waiter.has_turn:
-                        self._transactions.turns.give_up()
+                    self._give_back()
                 finally:
-                    self._transactions.leave()
+                    try:
+                        if self._waiter is not None:
+                            self._transactions.turns.give_up(self._waiter)
+                    finally:
+                        self._transactions.leave(self)
+
+    def _settle(self) -> None:
+        """Tell the calls that were done in it how it ended; a second call does nothing.
+
+        Once the connection is given back it may be in a transaction of another call.
+        """
+        group, driver, call = self._group, self._driver, self._call
+        if group is None or driver is None or call is None:
+            return
+        is_open = self._connection is not None and driver.in_transaction
+        if group.error is not None:
+            group.settle(partial(store_error, group.error, self._transactions.target))
+        elif self._is_undone or is_open or not group.is_complete:
+            group.settle(partial(StoreError, _INTERRUPTED, retryable=True))
+        else:
+            call.commit_ns = group.commit_ns
+            group.settle(None)
+        self._group = None
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._transactions.give_back(connection)
 
     def _roll_back(self) -> None:
         if self._driver is None or self._connection is None:
@@ -371,6 +423,7 @@ class Transaction:
             self._driver.text_factory = str
         try:
             if self._driver.in_transaction:
+                self._is_undone = True
                 self._driver.execute("ROLLBACK")
         except sqlite3.Error:
             self._connection.close()

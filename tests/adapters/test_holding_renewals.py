@@ -317,3 +317,11 @@ def test_a_kept_lease_knows_the_process_that_it_is_kept_in(store, monkeypatch):
     assert kept.remaining_ms == 0
     with pytest.raises(leasehold.StoreError, match="forked"):
         kept.check()
+
+
+def test_a_lease_that_was_let_go_of_before_it_was_kept_is_not_kept(store):
+    """A task is cancelled while its thread enters; the watching would never rest."""
+    kept = store.claim()
+    store.keeper.let_go(kept)
+    store.keeper.keep(kept)
+    assert list(store.keeper._all_kept) == []

@@ -87,7 +87,7 @@ def test_the_metadata_says_what_pyproject_says(wheel):
     assert metadata["Name"] == "leasehold"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"aio", "all", "cli", "otel", "postgres", "sign", "test"}
+    extras = {"aio", "all", "cli", "otel", "postgres", "proof", "sign", "test"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     always = [
         line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line

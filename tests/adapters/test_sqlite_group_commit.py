@@ -217,6 +217,26 @@ def test_where_the_commit_fails_all_are_told(crowd: Crowd) -> None:
     assert crowd.ledger.verify().ok
 
 
+def test_what_was_undone_counts_nowhere(crowd: Crowd) -> None:
+    """Be it that the commit failed, or that one of the calls did, midway."""
+    writer = crowd.ledger._store._transactions._writer
+    writer.driver = NoCommit(crowd.driver)
+    calls = [crowd.begin(create(crowd, "a")), *crowd.queue(create(crowd, "b"))]
+    crowd.go()
+    assert all(call.exception(PATIENCE_S) for call in calls)
+    writer.driver = crowd.driver
+    last = crowd.begin(create(crowd, "c"))
+    specs = [{"idempotency_key": "same"}, {"idempotency_key": "same", "priority": 1}]
+    (midway,) = crowd.queue(lambda: crowd.ledger.create_executions(specs))
+    crowd.go()
+    last.result(PATIENCE_S)
+    with pytest.raises(leasehold.ConflictError):
+        midway.result(PATIENCE_S)
+    metrics = crowd.ledger.metrics()
+    assert (metrics.creations, metrics.commit_time.count) == (2, 2)
+    assert metrics.errors == {"store_unavailable": 2, "conflict": 1}
+
+
 def test_a_call_for_which_the_disk_is_full_fails_alone(crowd: Crowd) -> None:
     calls = [crowd.begin(create(crowd, "a"))]
     pages = crowd.driver.execute("PRAGMA page_count").fetchone()[0]
@@ -311,6 +331,9 @@ def test_who_waits_is_interrupted_alone(
                 raise KeyboardInterrupt
             return self.lock.acquire(timeout=timeout)
 
+        def locked(self) -> bool:
+            return self.lock.locked()
+
         def release(self) -> None:
             self.lock.release()
 
@@ -345,6 +368,9 @@ def test_an_interrupt_at_the_end_of_the_wait_harms_nobody_else(
             if self.times == 2:
                 raise KeyboardInterrupt
             return taken
+
+        def locked(self) -> bool:
+            return self.lock.locked()
 
         def release(self) -> None:
             self.lock.release()
@@ -408,8 +434,12 @@ def test_who_waited_too_long_while_its_work_was_done_is_answered_all_the_same(
                 return False
             if self.lock.locked():
                 work.answer = "done"
-                group.settle(None, 5)
+                group.commit_ns = 5
+                group.settle(None)
             return self.lock.acquire()
+
+        def locked(self) -> bool:
+            return self.lock.locked()
 
         def release(self) -> None:
             self.lock.release()
@@ -417,7 +447,7 @@ def test_who_waited_too_long_while_its_work_was_done_is_answered_all_the_same(
     waiter = grouping.Waiter(call, work)
     monkeypatch.setattr(grouping, "Lock", Late)
     turns.take(waiter, 1)
-    assert (waiter.has_turn, waiter.is_settled) == (False, True)
+    assert (turns.is_of(waiter), waiter.is_settled) == (False, True)
     assert (work.result(), call.commit_ns) == ("done", 5)
 
 

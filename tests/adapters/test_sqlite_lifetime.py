@@ -63,6 +63,28 @@ with leasehold.open(url) as ledger:
     print(acknowledged - ledger.read.counts()["pending"])
 """
 
+FORKED_UNDER_THREADS = """
+import os, sys, threading, leasehold
+with leasehold.open(sys.argv[1], durability="normal") as ledger:
+    ended = threading.Event()
+    def work():
+        while not ended.is_set():
+            ledger.create_execution()
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    child = os.fork()
+    if child == 0:
+        with leasehold.open(sys.argv[1]) as own:
+            own.create_execution(lane_id="child")
+        os._exit(0)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    print(ledger.read.lanes()[0])
+"""
+
 REFUSED_THEN_FORKED = """
 import os, sys, leasehold
 with leasehold.open(sys.argv[1]) as ledger:
@@ -108,6 +130,12 @@ def test_forked_children_with_ledgers_of_their_own_damage_nothing(
     file_url, file_path
 ) -> None:
     assert run(FORKED_UNDER_WRITES, file_url, file_path) == ["ok", "0"]
+
+
+@needs_fork
+def test_a_fork_holds_the_calls_of_other_threads_up(file_url) -> None:
+    """They come without a pause, and a child needs a moment without any."""
+    assert run(FORKED_UNDER_THREADS, file_url) == ["child"]
 
 
 @needs_fork
@@ -161,9 +189,10 @@ def test_waiting_for_the_turn_counts_towards_the_busy_timeout(
     with leasehold.open(file_url) as ledger, leasehold.open(file_url) as outsider:
         monkeypatch.setattr(transacting, "BUSY_TIMEOUT_S", 1.0)
         turns = ledger._store._transactions.turns
-        turns.take(Waiter(), 0)
+        slow = Waiter()
+        turns.take(slow, 0)
         with outsider._store.write():
-            threading.Timer(0.6, turns.give_up).start()
+            threading.Timer(0.6, turns.give_up, [slow]).start()
             began_s = time.monotonic()
             with pytest.raises(leasehold.StoreError) as raised:
                 ledger.create_execution()

@@ -157,6 +157,11 @@ WRONG_KEYS = {
         lambda: private_pem(OURS, form=PrivateFormat.OpenSSH),
         "cannot be read as a private key in PEM",
     ),
+    "of a kind with longer keys": (
+        # The name of X448 in the place of that of Ed25519.
+        lambda: KEY.replace(b"K2Vw", b"K2Vv"),
+        "cannot be read as a private key in PEM",
+    ),
     "nothing": (lambda: b"", "cannot be read as a private key in PEM"),
     "torn": (lambda: KEY[:60], "cannot be read as a private key in PEM"),
     "bytes": (lambda: b"\xff\x00" * 500, "cannot be read as a private key in PEM"),

@@ -124,3 +124,37 @@ def test_a_token_whose_worker_is_no_name_is_refused() -> None:
 def test_a_grant_has_only_fields_that_grants_have(field) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(field))):
         replace(GRANT, **field)
+
+
+def with_checksum(packed: bytes) -> str:
+    packed += zlib.crc32(packed).to_bytes(4, "big")
+    return "grant." + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("length", [0, 33, 36, 40, 41])
+def test_a_token_without_room_for_a_worker_is_refused(length) -> None:
+    packed = b"\x01" + GRANT.grant_id.bytes + GRANT.execution_id.bytes + bytes(8)
+    with pytest.raises(InvalidInputError, match="the grant does not decode"):
+        ResumeGrant.parse(with_checksum(packed[:length]))
+
+
+def test_a_token_may_end_with_any_letter() -> None:
+    made = [replace(GRANT, worker_id=f"worker-{number}") for number in range(1_000)]
+    assert {str(grant)[-1] for grant in made} >= {"A", "X", "w", "8", "-", "_"}
+    assert [ResumeGrant.parse(str(grant)) for grant in made] == made
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"grant_id": "no"},
+        {"execution_id": "no"},
+        {"worker_id": "w" * 129},
+        {"expires_at_ms": -1},
+    ],
+)
+def test_a_field_that_no_grant_has_is_named(field) -> None:
+    (name,) = field
+    with pytest.raises(InvalidInputError, match=f"^{name} must be"):
+        replace(GRANT, **field)
+    assert replace(GRANT, worker_id="w" * 128).worker_id == "w" * 128

@@ -266,7 +266,7 @@ def test_what_does_not_decode_says_why_and_what_to_do(case) -> None:
     assert "pass the text of str(handle) whole" in str(raised.value)
 
 
-NO_TOKENS = {
+MISREAD = {
     "no text": (b"x", "a token is text, and this is bytes"),
     "two parts": ("sqlite.fresh", "a token has three parts joined by dots"),
     "of nobody": ("mysql.fresh.AAAA", "it names no known backend and kind"),
@@ -274,9 +274,9 @@ NO_TOKENS = {
 }
 
 
-@pytest.mark.parametrize("case", NO_TOKENS)
+@pytest.mark.parametrize("case", MISREAD)
 def test_what_is_no_token_says_why(case) -> None:
-    token, why = NO_TOKENS[case]
+    token, why = MISREAD[case]
     with pytest.raises(InvalidInputError, match=f"the handle does not decode: {why};"):
         Handle.parse(token)
 

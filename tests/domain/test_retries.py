@@ -156,3 +156,29 @@ def test_a_policy_comes_back_from_its_json(policy) -> None:
 def test_a_policy_with_other_fields_is_not_read(text) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(RetryPolicy).validate_json(text)
+
+
+MESSAGES = {
+    "a negative delay": "delay_ms must be",
+    "a negative first delay": "initial_ms must be",
+    "a cap over a year": "max_ms must be",
+    "a shrinking multiplier": (
+        "multiplier must be a number from 1 to 1000.0; got float 0.99"
+    ),
+    "text for a multiplier": "multiplier must be a number from 1 to 1000.0; got str",
+    "negative jitter": "jitter must be a number from 0 to 1; got float -0.1",
+    "a negative count": "max_retries must be",
+    "another backoff": "backoff must be Exponential or Fixed; got int",
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_what_is_out_of_bounds_is_named_with_its_rule(case) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        BAD[case]()
+    assert str(raised.value).startswith(MESSAGES[case])
+
+
+def test_whole_numbers_become_floats() -> None:
+    backoff = Exponential(multiplier=3, jitter=1)
+    assert [type(it) for it in (backoff.multiplier, backoff.jitter)] == [float, float]

@@ -426,13 +426,17 @@ REFUSED = {
     ),
     "revoke what nobody has": (
         lambda: transitions.revoke(WAITING, None, **BY),
-        "cannot revoke the lease of execution {}: it is pending and nobody holds a "
-        "lease on it",
+        (
+            "cannot revoke the lease of execution {}: it is pending and nobody holds "
+            "a lease on it"
+        ),
     ),
     "revoke what is free": (
         lambda: transitions.revoke(ACTIVE, GONE, **BY),
-        "cannot revoke the lease of execution {}: it is running and its lease ran out "
-        "or was revoked already",
+        (
+            "cannot revoke the lease of execution {}: it is running and its lease ran "
+            "out or was revoked already"
+        ),
     ),
     "cancel": (
         lambda: transitions.cancel(ENDED["failed"], HELD, **BY),

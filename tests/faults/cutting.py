@@ -48,7 +48,7 @@ def cuts(
         torn: How often to draw which sectors are there.
     """
     files, left, answered = Files(), list(made), -1
-    last: dict[str, bytes] = {}
+    last: tuple[dict[str, bytes], int] = ({}, answered)
     for at, change in enumerate(changes, 1):
         files.change(change)
         while left and left[0][0] <= at:
@@ -56,9 +56,9 @@ def cuts(
         if at not in places:
             continue
         yield Cut("kept", at, answered, files.kept())
-        synced = files.synced()
+        synced = (files.synced(), answered)
         if synced != last:
-            yield Cut("synced", at, answered, synced)
+            yield Cut("synced", at, answered, synced[0])
             last = synced
         for seed in range(torn):
             chance = Random(at * torn + seed)

@@ -168,8 +168,8 @@ def opened(url: str, clock: Callable[[], int] | None) -> leasehold.Ledger:
 
 
 def create(url: str, clock: Callable[[], int] | None) -> int:
-    """Create executions, enough for a worker or two; return how many."""
-    specs = [{"lane_id": LANE, "retry_policy": RETRY}] * (2 * ROUNDS)
+    """Create more executions than are claimed; return how many."""
+    specs = [{"lane_id": LANE, "retry_policy": RETRY}] * (3 * ROUNDS + 1)
     with opened(url, clock) as ledger:
         return len(ledger.create_executions(specs))
 
