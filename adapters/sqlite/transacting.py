@@ -94,12 +94,12 @@ class Transactions:
         waiter = Waiter(work.call, None if self.target.path is None else work)
         return Transaction(self, _WRITE, any_version=False, waiter=waiter).run(work)
 
-    def enter(self, transaction: "Transaction") -> None:
-        """Note a call of this thread; `leave` must follow, whatever comes of it.
+    def check_process(self) -> None:
+        """Make sure that this is the process that opened the ledger.
 
         Raises:
-            StoreError: The ledger is closed, or this process was forked from the one
-                that opened it.
+            StoreError: This one was forked from it: nothing here can be relied on, and
+                locks may be held by threads that it does not have.
         """
         if os.getpid() != self._process:
             message = (
@@ -107,6 +107,13 @@ class Transactions:
                 "from it; open the ledger in this process"
             )
             raise StoreError(message)
+
+    def enter(self, transaction: "Transaction") -> None:
+        """Note a call of this thread; `leave` must follow, whatever comes of it.
+
+        Raises:
+            StoreError: The ledger is closed.
+        """
         thread = threading.get_ident()
         with self._gate:
             if self._is_forking and thread not in self._under_way.values():
@@ -241,6 +248,7 @@ class Transaction:
 
     def __enter__(self) -> SQLiteSession:
         """Wait for the turn and for the lock, and begin."""
+        self._transactions.check_process()
         try:
             return self._open(self._take_turn())
         except BaseException:
@@ -268,6 +276,7 @@ class Transaction:
 
     def run(self, work: Work) -> Any:  # noqa: ANN401 - whatever the work's act returns
         """Do the work of a call in it, unless another thread did so meanwhile."""
+        self._transactions.check_process()
         try:
             waited_s = self._take_turn()
             if self._waiter is not None and self._waiter.is_settled:
@@ -349,7 +358,7 @@ class Transaction:
             began_ns = time.perf_counter_ns()
             group.is_complete = True
             driver.execute("COMMIT")
-        except Exception as error:
+        except DRIVER_ERRORS as error:
             group.error = error
             raise
         group.commit_ns = time.perf_counter_ns() - began_ns
@@ -364,14 +373,13 @@ class Transaction:
                 work.answer = work.act(session)
             finally:
                 session.end()
-            driver.execute(_KEEP)
         except Exception as error:
             if not driver.in_transaction:
                 # SQLite undid all of it.
                 raise
             work.error = for_another_thread(error, handled)
             driver.execute(_UNDO)
-            driver.execute(_KEEP)
+        driver.execute(_KEEP)
 
     def _end(self) -> None:
         """Tell how it ended, undo what is not committed and let go of everything.
@@ -410,6 +418,8 @@ class Transaction:
             call.commit_ns = group.commit_ns
             group.settle(None)
         self._group = None
+        # Its stack has the group at hand.
+        group.error = None
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None

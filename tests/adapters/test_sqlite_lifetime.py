@@ -85,6 +85,32 @@ with leasehold.open(sys.argv[1], durability="normal") as ledger:
     print(ledger.read.lanes()[0])
 """
 
+FORKED_UNDER_LOCKS = """
+import os, signal, threading, leasehold
+ledger = leasehold.open("sqlite://")
+transactions = ledger._store._transactions
+held, ended = threading.Event(), threading.Event()
+def hold():
+    with transactions._gate, transactions.turns._mutex:
+        held.set()
+        ended.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    for use in (ledger.create_execution, ledger.read.counts):
+        try:
+            use()
+        except leasehold.StoreError as error:
+            assert "forked" in str(error)
+    os._exit(0)
+ended.set()
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 REFUSED_THEN_FORKED = """
 import os, sys, leasehold
 with leasehold.open(sys.argv[1]) as ledger:
@@ -136,6 +162,11 @@ def test_forked_children_with_ledgers_of_their_own_damage_nothing(
 def test_a_fork_holds_the_calls_of_other_threads_up(file_url) -> None:
     """They come without a pause, and a child needs a moment without any."""
     assert run(FORKED_UNDER_THREADS, file_url) == ["child"]
+
+
+@needs_fork
+def test_a_forked_child_waits_for_no_lock_of_a_thread_of_its_parent() -> None:
+    assert run(FORKED_UNDER_LOCKS) == ["0"]
 
 
 @needs_fork
