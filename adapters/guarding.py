@@ -181,7 +181,8 @@ class GuardedCommands(Commands):
                 else:
                     # It came before, and may have been changed.
                     found = load(session, execution_id)
-                answers.append(_answer(session, operation, one, found))
+                answer = _answer(session, operation, one, found)
+                answers.append(answer)
             return answers
 
         with Call(self._meter, operation) as call:

@@ -137,6 +137,8 @@ def _run(trial: Trial, *, has_output: bool) -> int:
     os.environ |= {
         # Nothing of the tests needs more plugins, and each costs a start.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # Options of those plugins would end it before it begins.
+        "PYTEST_ADDOPTS": "",
         # What is found out about a mutant is not kept for the code.
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
     }

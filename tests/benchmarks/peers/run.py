@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from environments import PeerError, Script, environment
 from peers import PEERS, Peer
 from places import fresh_place, weigh
-from processes import PeerError, Script, environment
 from tables import tables
 
 from leasehold.adapters.benching.measuring import circumstances
