@@ -117,7 +117,8 @@ def interrupt_a_call(context: leasehold.WorkContext) -> bytes:
     """Leave calls by the exception of a signal, and make others afterwards."""
 
     def interrupt(*_: object) -> None:
-        raise InterruptedError
+        # No `Exception`: that would be an error of what it interrupts.
+        raise KeyboardInterrupt
 
     signal.signal(signal.SIGALRM, interrupt)
     interrupted = 0
@@ -126,7 +127,7 @@ def interrupt_a_call(context: leasehold.WorkContext) -> bytes:
             signal.setitimer(signal.ITIMER_REAL, 0.000_05)
             context.summary()
             signal.setitimer(signal.ITIMER_REAL, 0)
-        except InterruptedError:
+        except KeyboardInterrupt:
             interrupted += 1
         context.progress(number / 2)
         assert context.summary() == {}
